@@ -16,6 +16,8 @@ import numpy as np
     FIRST_WORKER,
 ) = range(5)
 ROW = 16
+# Adjacent features that the same worker merges: two cache lines of float64.
+OWNED_TOGETHER = 16
 # Column of the visited examples in a worker's row; column 0 is the number of the last barrier that it reached.
 EXAMPLES = 8
 # Rows of `RoundGroup.totals`: summed loss = LOSS + log(LOSS_FACTOR), summed objective = summed loss + PENALTY_SUM.
@@ -29,8 +31,19 @@ class Coordinates(NamedTuple):
     ----------
     rule : int
         0: average states.  1: average per coordinate by visits.  2: by whether there were any.
-    visits : ndarray of int64, (K, n_features)
-        Visits of each feature in the round.
+    visits : ndarray of int32 or int64, (K, n_features)
+        Visits of each feature in the round.  For sparse rows 1 more, and 0 for a feature that is not listed.
+    listed : ndarray of int32 or int64, (K, n_features + 1)
+        For sparse rows: the features of the worker's rows in the round, ``n_listed[k, 0]`` of them.
+    sent, counts : ndarray of int32 or int64, (K, K, n_owned)
+        For sparse rows: the listed features by the worker that merges them, and their visits.  There are
+        ``n_listed[k, 1 + m]`` for worker ``m``.
+    values : ndarray, (K, K, n_owned * n_values)
+        For sparse rows: the values of these features in each part, one part after the other.
+    n_listed : ndarray of int64, (K, ROW * n)
+        For sparse rows: numbers of features.
+    shrinkage : ndarray, (K, n_outputs)
+        For sparse rows: factor of the weights of features that are not listed; with AdaGrad their pending penalty.
     sums : ndarray, (K, R)
         Result: visits of all features in each round, or with rule 2 visited features.
     base : ndarray, (size,)
@@ -45,6 +58,12 @@ class Coordinates(NamedTuple):
 
     rule: int
     visits: np.ndarray
+    listed: np.ndarray
+    sent: np.ndarray
+    counts: np.ndarray
+    values: np.ndarray
+    n_listed: np.ndarray
+    shrinkage: np.ndarray
     sums: np.ndarray
     base: np.ndarray
     parts: np.ndarray
@@ -152,14 +171,31 @@ def make_coordinates(
     n_workers: int,
     n_rounds: int,
     n_features: int = 0,
+    n_outputs: int = 1,
+    most_visits: int = 0,
+    is_sparse: bool = False,
     parts: Sequence[tuple[int, int, int]] = (),
     rests: Sequence[tuple[int, int, int]] = (),
     nonnegative: tuple[int, int] = (0, 0),
 ) -> Coordinates:
-    """Allocate the arrays of merges per coordinate, which are empty for ``rule`` 0."""
+    """Allocate the arrays of merges per coordinate, which are empty for ``rule`` 0.
+
+    ``most_visits``: examples of a worker in a round, at most.  ``is_sparse``: workers list the features of their rows.
+    """
+    n_groups, n_values = n_workers if rule else 0, sum(width for _, width, _ in parts)
+    n_lists = n_groups if is_sparse else 0
+    small = max(n_features, most_visits + 1) < 2**31
+    integer = np.int32 if small else np.int64
+    n_owned = -(-n_features // (OWNED_TOGETHER * n_workers)) * OWNED_TOGETHER
     return Coordinates(
         rule=rule,
-        visits=np.zeros((n_workers if rule else 0, n_features), dtype=np.int64),
+        visits=np.zeros((n_groups, n_features), dtype=integer),
+        listed=np.empty((n_lists, n_features + 1), dtype=integer),
+        sent=np.empty((n_lists, n_lists, n_owned), dtype=integer),
+        counts=np.empty((n_lists, n_lists, n_owned), dtype=integer),
+        values=np.empty((n_lists, n_lists, n_owned * n_values), dtype=state.dtype),
+        n_listed=np.zeros((n_lists, (n_workers // ROW + 1) * ROW), dtype=np.int64),
+        shrinkage=np.ones((n_groups, n_outputs)),
         sums=np.zeros((n_workers, n_rounds)),
         base=np.empty(state.size if rule else 0, dtype=state.dtype),
         parts=np.array(parts, dtype=np.int64).reshape(-1, 3),

@@ -88,11 +88,15 @@ class SGDRun(RunningLoss, Protocol):
 class CompiledRoundsRun(SGDRun, Protocol):
     """A run of a model with the capability ``"compiled_rounds"``.
 
-    ``steps_per_tick`` is the increase of the schedule step per SGD step.
+    ``steps_per_tick`` is the increase of the schedule step per SGD step.  ``lists_features`` is True if merges per
+    coordinate need the features of the visited rows only.
     """
 
     @property
     def steps_per_tick(self) -> float: ...
+
+    @property
+    def lists_features(self) -> bool: ...
 
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         """Return a function that makes the rounds of ``worker``, while the other workers of the group make theirs.

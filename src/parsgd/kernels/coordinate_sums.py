@@ -1,13 +1,14 @@
 """Sums of states with weights per feature, one block of features at a time, for merging.
 
-Features ``first`` to ``first + n`` have ``width`` adjacent values each, from position ``start`` of a state.
+Features ``first`` to ``first + n`` have ``width`` adjacent values each, from position ``start`` of a state.  Operations
+are not reordered, so that every merge has the same bits.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.lowlevel.compiling import kernel
+from parsgd.kernels.lowlevel.compiling import exact_kernel, kernel
 from parsgd.kernels.lowlevel.extremes import smaller
 
 F, U = np.float64, np.uint64
@@ -23,7 +24,7 @@ def add_visits(total: np.ndarray, visits: np.ndarray, first: int, n: int, once: 
         total[i] += F(count > 0) if once else F(count)
 
 
-@kernel
+@exact_kernel
 def add_by_visits(
     sums: np.ndarray,
     total: np.ndarray,
@@ -51,7 +52,7 @@ def add_by_visits(
             sums[i * U(width) + k] += weight * (F(vector[at + k]) - origin)
 
 
-@kernel
+@exact_kernel
 def store_by_visits(
     sums: np.ndarray, total: np.ndarray, base: np.ndarray, out: np.ndarray, start: int, width: int, first: int, n: int
 ) -> None:
@@ -65,14 +66,14 @@ def store_by_visits(
             sums[i * U(width) + k] = 0.0
 
 
-@kernel
+@exact_kernel
 def add_moves(sums: np.ndarray, vector: np.ndarray, base: np.ndarray, weight: float) -> None:
     """Add ``weight (vector - base)`` to ``sums``, which is float64."""
     for i in range(U(base.shape[0])):
         sums[i] += weight * (F(vector[i]) - F(base[i]))
 
 
-@kernel
+@exact_kernel
 def merge_visited(
     features: np.ndarray,
     visits: np.ndarray,

@@ -47,7 +47,7 @@ from parsgd.kernels.linear.run_state import (
 )
 from parsgd.kernels.linear.single import prefetch_next_rows, prefetch_next_weights
 from parsgd.kernels.loss_kernels import evaluate, fold_factor
-from parsgd.kernels.lowlevel.compiling import INLINE, inlined, kernel
+from parsgd.kernels.lowlevel.compiling import EXACT, INLINE, inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 
@@ -77,7 +77,7 @@ def shrink_weight(w: float, squared_sum: float, pending: float, l1: float, l2: f
     raise NotImplementedError("only inside compiled code")
 
 
-@overload(shrink_weight, jit_options=INLINE)
+@overload(shrink_weight, jit_options=EXACT)
 def _shrink_weight(w, squared_sum, pending, l1, l2):
     number = np.float32 if w == types.float32 else np.float64
     epsilon, zero, one, two, part, most = (number(n) for n in (EPSILON, 0.0, 1.0, 2.0, 1.0 / 16.0, 100.0))

@@ -147,6 +147,8 @@ _COMMON = {"fastmath": FASTMATH, "error_model": "numpy", "pipeline_class": _Pipe
 _HELPER = {**_COMMON, "no_cpython_wrapper": True, "pipeline_class": _HelperPipeline}
 # Helpers are always inlined: a remaining call costs as much as a short row, and counts references.
 INLINE: dict[str, Any] = {**_HELPER, "forceinline": True}
+# Without reordered operations: results whose bits must not depend on the loop that computes them.
+EXACT: dict[str, Any] = {**INLINE, "fastmath": False}
 # Kernels allocate nothing, so reference counting is off: it would cost several atomic additions per row.
 _ENTRY = {**_COMMON, "_nrt": False}
 # Routines are called by address, never from Python.
@@ -172,6 +174,7 @@ def _jit(**options: Any) -> _Decorator:
 
 
 inlined: _Decorator = _jit(**INLINE)
+exact: _Decorator = _jit(**EXACT)
 # Loops over whole arrays are called, not inlined: inlining would only lengthen compilation.
 called: _Decorator = _jit(**_HELPER, _nrt=False)
 
@@ -192,6 +195,11 @@ def sources_stamp() -> str:
 def kernel(function: _F) -> _F:
     """Compile ``function`` at its first call per combination of argument types, cached on disk."""
     return _exclusive(_cached(_jit(**_ENTRY)(function), function))
+
+
+def exact_kernel(function: _F) -> _F:
+    """Compile ``function`` as :func:`kernel` does, without reordered operations."""
+    return _exclusive(_cached(_jit(**{**_ENTRY, "fastmath": False})(function), function))
 
 
 def _cached(compiled: Any, function: Callable[..., Any]) -> Any:

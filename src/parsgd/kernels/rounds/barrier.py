@@ -32,7 +32,15 @@ from parsgd.kernels.lowlevel.system_calls import (
     get_yield_address,
     pause,
 )
+from parsgd.kernels.rounds.listed_features import (
+    clear_list,
+    list_features,
+    merge_listed_features,
+    send_features,
+    sum_listed_visits,
+)
 from parsgd.kernels.rounds.merges import (
+    Decay,
     MergeServices,
     coordinate_services,
     mean_services,
@@ -51,10 +59,16 @@ _MAX_YIELDS, _SLEEP_US = 20_000, 20
 
 
 class Services(NamedTuple):
-    """Addresses of the functions that a round calls, and the work arrays of a merge."""
+    """Addresses of the functions that a round calls, and the work arrays of a merge.
+
+    ``count_address``: of ``count_visits``, 0 if merges do not need visits.  ``list_address``, ``send_address``: of
+    ``list_features`` and ``send_features``, 0 if every worker has a whole state.
+    """
 
     merge_address: int
     count_address: int
+    list_address: int
+    send_address: int
     clock_address: int
     yield_address: int
     sleep_address: int
@@ -62,20 +76,30 @@ class Services(NamedTuple):
 
 
 def make_services(group: RoundGroup, rows: tuple[Any, ...], order: np.ndarray) -> Services:
-    """Return the services of one worker, for these types of rows."""
-    by_coordinate, count = group.coordinates.rule != 0, 0
-    merge = merge_coordinates if by_coordinate else merge_means
-    services = coordinate_services(group) if by_coordinate else mean_services(group)
-    if by_coordinate:
-        count = kernel_address(count_visits, (rows[0], order, 0, 0, group.coordinates.visits[0], 0))
-    return Services(
-        kernel_address(merge, (group, services, 0, 0)),
-        count,
-        get_clock_address(),
-        get_yield_address(),
-        get_sleep_address(),
-        services,
+    """Return the services of one worker with a whole state, for these types of rows."""
+    by_coordinate = group.coordinates.rule != 0
+    merge = coordinate_services(group) if by_coordinate else mean_services(group)
+    services = _make_services(group, merge, merge_coordinates if by_coordinate else merge_means)
+    if not by_coordinate:
+        return services
+    arguments = rows[0], order, 0, 0, group.coordinates.visits[0], 0
+    return services._replace(count_address=kernel_address(count_visits, arguments))
+
+
+def make_listing_services(
+    group: RoundGroup, rows: tuple[Any, ...], order: np.ndarray, applied_penalty: np.ndarray, decay: Decay
+) -> Services:
+    """Return the services of one worker that lists the features of its rows."""
+    services = _make_services(group, coordinate_services(group)._replace(decay=decay), merge_listed_features)
+    return services._replace(
+        list_address=kernel_address(list_features, (group, 0, rows[0], order, 0, 0, applied_penalty)),
+        send_address=kernel_address(send_features, (group, decay, 0, applied_penalty)),
     )
+
+
+def _make_services(group: RoundGroup, merge: MergeServices, kernel: Any) -> Services:
+    system = get_clock_address(), get_yield_address(), get_sleep_address()
+    return Services(kernel_address(kernel, (group, merge, 0, 0)), 0, 0, 0, *system, merge)
 
 
 @inlined
@@ -140,9 +164,9 @@ def next_chunk(group: RoundGroup, chunk: int, examples: int, nanoseconds: int) -
 
 
 @inlined
-def begin_visits(group: RoundGroup, worker: int) -> None:
+def begin_visits(group: RoundGroup, services: Services, worker: int) -> None:
     """Set the worker's visits to 0."""
-    if group.coordinates.rule != 0:
+    if services.count_address != 0:
         group.coordinates.visits[U(worker)][:] = 0
 
 
@@ -151,18 +175,31 @@ def count_round_visits(
     group: RoundGroup, services: Services, worker: int, x, order: np.ndarray, start: int, stop: int
 ) -> None:
     """Count the visits of the rows ``order[start:stop]`` if merges need them."""
-    if group.coordinates.rule != 0:
+    if services.count_address != 0:
         visits = group.coordinates.visits[U(worker)]
         call_kernel(services.count_address, (x, order, start, stop, visits, stop + 1))
 
 
 @inlined
-def sum_visits(group: RoundGroup, worker: int, round: int) -> None:
-    """Sum the visits of the round over all features."""
+def list_round(
+    group: RoundGroup, services: Services, worker: int, round: int, x, order: np.ndarray, applied_penalty: np.ndarray
+) -> None:
+    """List the features of the worker's rows in the round, in parts so that it can halt."""
+    clear_list(group, worker)
+    at, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
+    while at < last and not is_asked_to_halt(group):
+        stop = smaller(at + group.chunk, last)
+        call_kernel(services.list_address, (group, worker, x, order, at, stop, applied_penalty))
+        at = stop
+
+
+@inlined
+def sum_visits(group: RoundGroup, worker: int) -> int:
+    """Return the visits of all features in the round, or with rule 2 the number of visited features."""
     visits, total = group.coordinates.visits[U(worker)], 0
     for j in range(U(visits.shape[0])):
-        total += visits[j] if group.coordinates.rule == 1 else np.int64(visits[j] > 0)
-    group.coordinates.sums[U(worker), U(round)] = total
+        total += np.int64(visits[j]) if group.coordinates.rule == 1 else np.int64(visits[j] > 0)
+    return total
 
 
 @inlined
@@ -190,7 +227,7 @@ def make_steps(
 
     ``rows`` and ``step_arguments`` are the arguments of the steps before and after ``order, start, stop``.
     """
-    begin_visits(group, worker)
+    begin_visits(group, services, worker)
     first, last = group.spans[U(worker), U(round), 0], group.spans[U(worker), U(round), 1]
     at, began = first, read_clock(services)
     while at < last and not is_asked_to_halt(group):
@@ -207,10 +244,16 @@ def make_steps(
 
 @inlined
 def end_round(group: RoundGroup, services: Services, worker: int, round: int) -> bool:
-    """Merge the round with the other workers; returns whether there is another round."""
-    if group.coordinates.rule != 0:
-        sum_visits(group, worker, round)
-    group.finite[U(worker), U(round)] = is_finite(group.states[U(worker)], group.size)
+    """Merge the round with the other workers; returns whether there is another round.
+
+    A worker that has listed its features has tested them for NaN and infinity before.
+    """
+    if services.list_address != 0:
+        group.coordinates.sums[U(worker), U(round)] = sum_listed_visits(group, worker)
+    else:
+        if services.count_address != 0:
+            group.coordinates.sums[U(worker), U(round)] = sum_visits(group, worker)
+        group.finite[U(worker), U(round)] = is_finite(group.states[U(worker)], group.size)
     if not pass_barrier(group, services, worker, 2 * round + 1):
         return False
     call_kernel(services.merge_address, (group, services.merge, worker, round))

@@ -23,8 +23,8 @@ from parsgd.kernels.linear.run_state import LOSS_FACTOR as RUN_LOSS_FACTOR
 from parsgd.kernels.linear.run_state import PENALTY_SUM as RUN_PENALTY_SUM
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
-from parsgd.kernels.lowlevel.routines import call_kernel
-from parsgd.kernels.rounds.barrier import Services, end_round, make_steps, read_clock
+from parsgd.kernels.lowlevel.routines import call_kernel, call_kernel_for_count
+from parsgd.kernels.rounds.barrier import Services, end_round, list_round, make_steps, read_clock
 
 U = np.uint64
 
@@ -35,6 +35,7 @@ class LinearRun(NamedTuple):
     ``coef``: padding included.  ``penalty``, ``intercept_squares``: empty if the model has none.  ``squares``,
     ``applied_penalty``: AdaGrad's, else empty.  ``lanes``: the run state with its padding.  ``norms_address``: of
     ``compute_norms``, 0 if norms are not needed.  ``penalty_address``: of AdaGrad's ``apply_penalty_all``.
+    ``merged_coef``: the weights at the start of a round; not ``coef`` if the worker lists its features.
     """
 
     coef: np.ndarray
@@ -47,6 +48,7 @@ class LinearRun(NamedTuple):
     lr_scale: np.ndarray
     norms_address: int
     penalty_address: int
+    merged_coef: np.ndarray
 
 
 @inlined
@@ -63,14 +65,13 @@ def begin(run: LinearRun, schedule_step: float, lr_factor: float) -> None:
         lanes[U(TOTAL_PENALTY), k] = run.penalty[k]
     for k in range(U(run.intercept_squares.shape[0])):
         lanes[U(INTERCEPT_SQUARES), k] = run.intercept_squares[k]
-    run.applied_penalty[:] = 0.0
     if run.norms_address != 0:
-        call_kernel(run.norms_address, (run.coef, lanes, run.intercept.shape[0]))
+        call_kernel(run.norms_address, (run.merged_coef, lanes, run.intercept.shape[0]))
 
 
 @inlined
-def finalize(run: LinearRun, hyperparams) -> None:
-    """Bring the state back to unscaled weights."""
+def finish_weights(run: LinearRun, hyperparams) -> None:
+    """Bring the weights back to unscaled ones."""
     lanes, number = run.lanes, run.coef.dtype.type
     n_outputs = U(run.intercept.shape[0])
     if run.applied_penalty.shape[0] > 0:
@@ -84,6 +85,26 @@ def finalize(run: LinearRun, hyperparams) -> None:
             scale = number(lanes[U(SCALE), k])
             for at in range(k, U(run.coef.shape[0]), n_outputs):
                 run.coef[at] *= scale
+
+
+@inlined
+def finish_listed_weights(group: RoundGroup, services: Services, worker: int, round: int, run: LinearRun) -> None:
+    """Bring the weights of the listed features back to unscaled ones, and test the state for NaN and infinity."""
+    decay, total = services.merge.decay, 0.0
+    field = U(SCALE) if decay.squares_start < 0 else U(TOTAL_PENALTY)
+    for k in range(U(run.intercept.shape[0])):
+        is_free = decay.squares_start >= 0 and run.applied_penalty.shape[0] == 0
+        group.coordinates.shrinkage[U(worker), k] = 0.0 if is_free else run.lanes[field, k]
+        total += 0.0 * run.lanes[U(INTERCEPT), k] + 0.0 * run.lanes[U(INTERCEPT_SQUARES), k]
+        total += 0.0 * group.coordinates.shrinkage[U(worker), k]
+    finite = call_kernel_for_count(services.send_address, (group, decay, worker, run.applied_penalty))
+    group.finite[U(worker), U(round)] = finite if total == 0.0 else 0
+
+
+@inlined
+def store_scalars(run: LinearRun) -> None:
+    """Write the values without a feature to the state."""
+    lanes, number = run.lanes, run.coef.dtype.type
     for k in range(U(run.penalty.shape[0])):
         run.penalty[k] = number(lanes[U(TOTAL_PENALTY), k])
     for k in range(U(run.intercept.shape[0])):
@@ -112,9 +133,17 @@ def run_linear_rounds(
     merged, chunk = 0, group.chunk
     for round in range(group.schedule_steps.shape[0]):
         before = read_clock(services)
+        if services.list_address != 0:
+            list_round(group, services, worker, round, rows[0], order, run.applied_penalty)
+        else:
+            run.applied_penalty[:] = 0.0
         begin(run, group.schedule_steps[U(round)], group.lr_factors[U(round)])
         chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)
-        finalize(run, hyperparams)
+        if services.list_address != 0:
+            finish_listed_weights(group, services, worker, round, run)
+        else:
+            finish_weights(run, hyperparams)
+        store_scalars(run)
         for k in range(U(run.intercept.shape[0])):
             group.totals[U(worker), U(round), U(LOSS), k] = run.lanes[U(RUN_LOSS), k]
             group.totals[U(worker), U(round), U(LOSS_FACTOR), k] = run.lanes[U(RUN_LOSS_FACTOR), k]

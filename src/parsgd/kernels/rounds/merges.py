@@ -12,7 +12,7 @@ import numpy as np
 
 from parsgd.core.round_group import ROW, RoundGroup
 from parsgd.kernels.coordinate_sums import add_by_visits, add_moves, add_visits, store_by_visits
-from parsgd.kernels.lowlevel.compiling import inlined, kernel, kernel_address
+from parsgd.kernels.lowlevel.compiling import exact, inlined, kernel, kernel_address
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.routines import call_kernel
 from parsgd.kernels.weighted_sum import add_weighted
@@ -21,6 +21,47 @@ from parsgd.kernels.weighted_sum import store as store_sum
 U = np.uint64
 # Numbers per block: sums that fit the first-level cache.
 _BLOCK = 1024
+
+
+class Decay(NamedTuple):
+    """Effect of a penalty on the features without a visit.
+
+    ``squares_start``: position of AdaGrad's sums of squares in a state, -1 without them.  ``l1``, ``l2``: shares of
+    AdaGrad's penalty.  Without AdaGrad, a weight is multiplied by ``Coordinates.shrinkage``.
+    """
+
+    squares_start: int
+    l1: float
+    l2: float
+
+
+class Union(NamedTuple):
+    """Work arrays of one worker for the features that it merges.
+
+    ``slots (n_features,)``: place of a feature in the others, 0 if no worker has sent it.  ``features``, ``total``:
+    the feature, and its visits by all workers.  ``sums``: sums of its values.  ``places``: slots of the features sent.
+    """
+
+    slots: np.ndarray
+    features: np.ndarray
+    total: np.ndarray
+    sums: np.ndarray
+    places: np.ndarray
+
+
+def make_union(group: RoundGroup) -> Union:
+    """Allocate the work arrays of one worker; of length 1 or 0 if workers do not list features."""
+    coordinates = group.coordinates
+    n_workers, integer = len(coordinates.sent), coordinates.sent.dtype
+    n_owned = coordinates.sent.shape[2] if n_workers else 0
+    widest = int(coordinates.parts[:, 1].max(initial=1))
+    return Union(
+        slots=np.zeros(coordinates.visits.shape[1] if n_workers else 0, dtype=integer),
+        features=np.empty(n_owned + 1, dtype=integer),
+        total=np.zeros(n_owned + 1),
+        sums=np.zeros((n_owned + 1) * widest),
+        places=np.empty((n_workers, n_owned), dtype=integer),
+    )
 
 
 class MergeServices(NamedTuple):
@@ -34,13 +75,15 @@ class MergeServices(NamedTuple):
     add_moves_address: int
     sums: np.ndarray
     total: np.ndarray
+    decay: Decay
+    union: Union
 
 
 def mean_services(group: RoundGroup) -> MergeServices:
     """Return what :func:`merge_means` needs."""
     sums, state = np.zeros(_BLOCK), group.states[0]
     add, put = kernel_address(add_weighted, (sums, state, 0, 0, 1.0)), kernel_address(store_sum, (sums, state, 0, 0))
-    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0])
+    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0), make_union(group))
 
 
 def coordinate_services(group: RoundGroup) -> MergeServices:
@@ -88,7 +131,7 @@ def get_share(n: int, worker: int, n_workers: int) -> tuple[int, int]:
     return smaller(worker * per_worker, n), n if worker == n_workers - 1 else smaller((worker + 1) * per_worker, n)
 
 
-@inlined
+@exact
 def average(group: RoundGroup, services: MergeServices, round: int, start: int, stop: int) -> None:
     """Write the weighted mean of ``states[:, start:stop]`` to the first state."""
     at = start
@@ -112,7 +155,7 @@ def merge_means(group: RoundGroup, services: MergeServices, worker: int, round: 
     copy_to_all(group, only if only >= 0 else 0, start, stop)
 
 
-@inlined
+@exact
 def add_increases(group: RoundGroup, services: MergeServices, round: int, start: int, stop: int) -> None:
     """Write the base plus the increases of all workers of ``states[:, start:stop]`` to the first state."""
     base, out = group.coordinates.base, group.states[U(0)]
@@ -137,6 +180,22 @@ def keep_nonnegative(group: RoundGroup, start: int, stop: int) -> None:
     for i in range(start if start > bounds[0] else bounds[0], smaller(stop, bounds[1])):
         if out[U(i)] < 0.0:
             out[U(i)] = 0.0
+
+
+@inlined
+def merge_rests(group: RoundGroup, services: MergeServices, worker: int, round: int, only: int) -> None:
+    """Merge this worker's part of the values without a feature; ``only`` is the only worker that moved, or -1."""
+    coordinates, n_workers = group.coordinates, group.states.shape[0]
+    for q in range(U(coordinates.rests.shape[0])):
+        offset, stop = coordinates.rests[q, 0], coordinates.rests[q, 1]
+        begin, end = get_share(stop - offset, worker, n_workers)
+        if only < 0:
+            if coordinates.rests[q, 2]:
+                add_increases(group, services, round, offset + begin, offset + end)
+            else:
+                average(group, services, round, offset + begin, offset + end)
+            keep_nonnegative(group, offset + begin, offset + end)
+        copy_to_all(group, only if only >= 0 else 0, offset + begin, offset + end)
 
 
 @kernel
@@ -187,13 +246,4 @@ def merge_coordinates(group: RoundGroup, services: MergeServices, worker: int, r
         start, width = coordinates.parts[p, 0], coordinates.parts[p, 1]
         keep_nonnegative(group, start + begin * width, start + end * width)
         copy_to_all(group, only if only >= 0 else 0, start + begin * width, start + end * width)
-    for q in range(U(coordinates.rests.shape[0])):
-        offset, stop = coordinates.rests[q, 0], coordinates.rests[q, 1]
-        begin, end = get_share(stop - offset, worker, n_workers)
-        if only < 0:
-            if coordinates.rests[q, 2]:
-                add_increases(group, services, round, offset + begin, offset + end)
-            else:
-                average(group, services, round, offset + begin, offset + end)
-            keep_nonnegative(group, offset + begin, offset + end)
-        copy_to_all(group, only if only >= 0 else 0, offset + begin, offset + end)
+    merge_rests(group, services, worker, round, only)

@@ -140,6 +140,10 @@ class LinearSGDRun:
     def steps_per_tick(self) -> float:
         return self.hyperparams.steps_per_tick
 
+    @property
+    def lists_features(self) -> bool:
+        return self.model.sparse
+
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels = first_use.kernels("rounds.linear_rounds")
         if self.prepared is None:
@@ -148,7 +152,13 @@ class LinearSGDRun:
             step = self._step_arguments(hyperparams)
             step_address = kernel_address(self.kernel, (*rows, order, 0, 0, *step))
             run = self._compiled_run(kernels, kernel_address, hyperparams)
-            services = first_use.kernels("rounds.barrier").make_services(group, tuple(rows), order)
+            barrier = first_use.kernels("rounds.barrier")
+            if self.lists_features and group.coordinates.rule:
+                run = run._replace(merged_coef=self.model.part(group.coordinates.base, "coef"))
+                decay = barrier.Decay(self._squares_start, hyperparams.l1_ratio, 1.0 - hyperparams.l1_ratio)
+                services = barrier.make_listing_services(group, tuple(rows), order, run.applied_penalty, decay)
+            else:
+                services = barrier.make_services(group, tuple(rows), order)
             self.prepared = services, worker, step_address, tuple(rows), step, hyperparams, run
         return partial(kernels.run_linear_rounds, group, order, *self.prepared)
 
@@ -168,7 +178,13 @@ class LinearSGDRun:
             lr_scale=self.lr_scale,
             norms_address=norms,
             penalty_address=0,
+            merged_coef=self.coef,
         )
+
+    @property
+    def _squares_start(self) -> int:
+        """Position of AdaGrad's sums of squares in the state; -1 without them."""
+        return self.model.layout["squares"].start if "squares" in self.model.layout else -1
 
     @property
     def _needs_norms(self) -> bool:

@@ -102,6 +102,11 @@ class NetworkSGDRun:
     def steps_per_tick(self) -> float:
         return 1.0
 
+    @property
+    def lists_features(self) -> bool:
+        # a solver's momentum moves all weights
+        return False
+
     def prepare_rounds(self, rows: Rows, order: np.ndarray, group: RoundGroup, worker: int) -> Callable[[], int]:
         kernels, steps = map(first_use.kernels, ("rounds.network_rounds", "network.network_steps"))
         if self.prepared is None:

@@ -74,7 +74,7 @@ class CompiledRounds:
         self.lr_scale: np.ndarray = self.loop.lr_scale.copy()
         self.planner.states[0, : self.loop.state.size] = self.loop.state
         self.runs: dict[int, CompiledRoundsRun] = {0: self._make_run(0)}
-        self.planner.steps_per_tick = self.runs[0].steps_per_tick
+        self.planner.use(self.runs[0])
         # of the last call; at first a rough estimate
         self.seconds_per_visit: float = 2e-9 * self.planner.cost
         # after a diverged round that the algorithm repeats at smaller rates

@@ -13,6 +13,7 @@ import numpy as np
 from parsgd.core import (
     Budget,
     CompiledRoundsModel,
+    CompiledRoundsRun,
     FitState,
     PlannedAlgorithm,
     Report,
@@ -59,13 +60,15 @@ class Planner:
         self.plans: dict[tuple[int, ...], Plan] = {}
         self.zero: np.ndarray = np.zeros(self.model.n_outputs)
         self.states: np.ndarray = make_states(loop.state, loop.n_workers)
-        self.coordinates: Coordinates = self._make_coordinates()
         # values per example
         self.cost: float = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
         self.step_size: float = self.algorithm.next_task(loop.fit_state(), 0).schedule_step_size
-        # set from a run of the model
-        self.steps_per_tick: float = 1.0
         self.has_outer_steps: bool = self.algorithm.traits.outer_steps
+
+    def use(self, run: CompiledRoundsRun) -> None:
+        """Take what the plans need from a run of the model."""
+        self.steps_per_tick: float = run.steps_per_tick
+        self.coordinates: Coordinates = self._make_coordinates(run.lists_features)
 
     def plan(self) -> Plan:
         """Return the rounds from the present cursors to the next decision, ready to run."""
@@ -167,7 +170,7 @@ class Planner:
             examples += sum(rounds[-1])
         return rounds
 
-    def _make_coordinates(self) -> Coordinates:
+    def _make_coordinates(self, lists_features: bool) -> Coordinates:
         """Allocate what merges per coordinate need."""
         model, size, n_workers = self.model, self.loop.state.size, self.loop.n_workers
         rule = ("mean", "coordinate", "touched").index(self.algorithm.traits.planned)
@@ -180,6 +183,9 @@ class Planner:
             n_workers,
             0,
             model.n_features,
+            model.n_outputs,
+            max(self.loop.shard_rows),
+            lists_features,
             [(part.start, part.width, int(part.is_sum)) for part in model.feature_parts],
             [(rest.start, rest.stop, int(added.start <= rest.start < added.stop)) for rest in rest_slices(model, size)],
             (bounds.start, bounds.stop),
