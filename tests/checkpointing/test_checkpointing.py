@@ -230,7 +230,8 @@ def test_workers_and_algorithm_that_were_left_open_stay_as_they_were_chosen(tmp_
             make(tmp_path, engine=Breaks(0), **open_).fit(X, Y)
     again = make(tmp_path, **open_).fit(X, Y, resume=True)
     assert again.algorithm_.n_workers == 3
-    assert np.array_equal(again.coef_, make(**{**open_, "n_jobs": 3}).fit(X, Y).coef_)
+    chosen = again.algorithm_.algorithm
+    assert np.array_equal(again.coef_, make(**open_ | {"n_jobs": 3, "algorithm": chosen}).fit(X, Y).coef_)
 
 
 def test_an_engine_with_another_number_of_workers_is_refused(tmp_path):

@@ -55,12 +55,12 @@ def fitted(model, y, **settings):
 @pytest.mark.parametrize(("model", "y"), ESTIMATORS, ids=lambda value: type(value).__name__)
 def test_few_rows_give_the_model_of_one_worker_whatever_the_cores_and_the_configuration(many_cores, model, y):
     alone = weights(fitted(model, y, n_jobs=1)).copy()
-    for n_jobs in (None, -1, -8):
+    for n_jobs in (None, -1, -8, 3):
         np.testing.assert_array_equal(weights(fitted(model, y, n_jobs=n_jobs)), alone)
     for configured in (64, -1):
         with joblib.parallel_config(n_jobs=configured):
             np.testing.assert_array_equal(weights(fitted(model, y, n_jobs=None)), alone)
-    assert fitted(model, y, n_jobs=3).algorithm_.n_workers == 3
+    assert fitted(model, y, n_jobs=3, algorithm="local").algorithm_.n_workers == 3
 
 
 @pytest.mark.parametrize("size", [SMALL, NETWORK], ids=lambda size: type(size).__name__)
@@ -136,7 +136,7 @@ def test_a_loop_in_a_loop_starts_no_thread_of_its_own(many_cores):
 def test_a_number_that_harms_the_model_is_obeyed_with_one_warning_that_names_the_remedy(model, y):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        model.set_params(n_jobs=8, engine="serial").fit(X, y)
+        model.set_params(n_jobs=8, engine="serial", algorithm="simuparallel").fit(X, y)
     (warning,) = [one for one in said if one.category is TooFewRowsWarning]
     assert "n_jobs=8 leaves each worker 37 of 300 rows" in str(warning.message)
     assert "Use n_jobs=None" in str(warning.message)
@@ -172,7 +172,9 @@ def test_nor_are_small_parts_of_many_rows():
 def test_the_warning_is_of_a_harm_that_is_there():
     X, y = load_diabetes(return_X_y=True)
     one, many = (
-        SGDRegressor(n_jobs=n, max_iter=200, tol=None, random_state=0, engine="serial").fit(X, y).score(X, y)
+        SGDRegressor(algorithm="local", n_jobs=n, max_iter=200, tol=None, random_state=0, engine="serial")
+        .fit(X, y)
+        .score(X, y)
         for n in (1, 16)
     )
     assert many < one - 0.1

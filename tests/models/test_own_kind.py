@@ -217,11 +217,11 @@ class Size:
     n_parameters: int
     convex = one_against_all = False
     n_probe_rows = 50
-    wake_seconds, merge_seconds = 1e-3, 1e-4
+    wake_seconds, merge_seconds, compiled_merge_seconds, sparse = 1e-3, 1e-4, 1e-4, False
 
     @property
     def epoch_seconds(self):
-        return 1e-5 * self.n_rows
+        return 1e-3 * self.n_rows
 
     def rounds(self, n_workers):
         return 10, 5

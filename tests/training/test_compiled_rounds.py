@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
 from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
-from parsgd.training import compiled_rounds
+from parsgd.training.compiled import compiled_rounds
 from parsgd.utils import interrupts
 
 RANDOM = np.random.default_rng(7)

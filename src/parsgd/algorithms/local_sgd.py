@@ -275,6 +275,9 @@ class LocalSGD(SynchronousAlgorithm):
     def is_due(self, fit_state: FitState, examples: int) -> bool:
         return self._outer.is_due(fit_state, examples, fit_state.memory.outer_optimizer)
 
+    def answer_weight(self, fit_state: FitState, examples: int) -> float:
+        return self._outer.answer_weight(fit_state, examples)
+
     def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
         memory = self._update_memory(fit_state, reports)
         fractions = None

@@ -138,11 +138,19 @@ class PlannedAlgorithm(Algorithm, Protocol):
         """
         ...
 
+    def answer_weight(self, fit_state: FitState, examples: int) -> float:
+        """Return the weight of the merged state in ``MergeResult.answer``, for a merge that is not due.
+
+        The rest is the weight of the previous answer.  Called with the trait ``outer_steps`` only.
+        """
+        ...
+
     def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
         """Return what :meth:`Algorithm.merge` returns, from its mean or merge per coordinate ``merged``.
 
         Called with the trait ``outer_steps`` only, for every round in turn.  Reports have counts and rates only.
         Unless the merge is due, ``merged.state`` may be that of a later round, and the returned state is not used.
+        ``merged.answer`` is the answer after the last round that is not due, if there was one before the rounds.
         """
         ...
 

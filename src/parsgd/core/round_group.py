@@ -88,6 +88,10 @@ class RoundGroup(NamedTuple):
         Factors on the learning rates.
     weights : ndarray, (R, K)
         Merge weights; each row sums to 1.
+    answer : ndarray, (size,) or (0,)
+        Running mean of the merged states, if the algorithm has one.
+    answer_weights : ndarray, (R,)
+        Weight of each merged state in it when it is added; 0: not added.
     visited : ndarray of int64, (K, R)
         Result: examples of each round.
     totals : ndarray, (K, R, 3, n_outputs)
@@ -112,6 +116,8 @@ class RoundGroup(NamedTuple):
     schedule_steps: np.ndarray
     lr_factors: np.ndarray
     weights: np.ndarray
+    answer: np.ndarray
+    answer_weights: np.ndarray
     visited: np.ndarray
     totals: np.ndarray
     times: np.ndarray
@@ -139,6 +145,7 @@ def make_round_group(
     n_outputs: int,
     spans: np.ndarray,
     weights: np.ndarray,
+    answer: np.ndarray,
     chunk: int,
     batch_size: int,
     spins: int,
@@ -153,6 +160,8 @@ def make_round_group(
         schedule_steps=np.zeros(n_rounds),
         lr_factors=np.ones(n_rounds),
         weights=weights,
+        answer=answer,
+        answer_weights=np.zeros(n_rounds),
         visited=np.zeros((n_workers, n_rounds), dtype=np.int64),
         totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),
         times=np.zeros((n_workers, n_rounds, 2), dtype=np.int64),

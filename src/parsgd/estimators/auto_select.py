@@ -102,7 +102,7 @@ def count_workers(
     limits are 2 ms of work per worker, and ``size.reason_against``.  A small data set therefore gets the same count on
     every machine.
     """
-    if n_jobs is not None and n_jobs > 0 and not is_limit:
+    if n_jobs is not None and n_jobs > 0 and (not is_limit or n_jobs == 1):
         return int(n_jobs), f"n_jobs={n_jobs}"
     on_cluster = engine is not None and engine.on_cluster
     useful = int(size.epoch_seconds / _MIN_SECONDS_PER_WORKER)

@@ -25,8 +25,8 @@ class ProblemSize(ABC):
         Training rows; length of the state.
     convex : bool
         True if the mean of solutions is nearly a solution.
-    one_against_all : bool
-        True for several classes, each against the rest.
+    one_against_all, sparse : bool
+        True for several classes, each against the rest; for CSR rows.
     n_probe_rows : int
         Number of probe rows of an adaptive step.
     wake_seconds, epoch_seconds, merge_seconds : float
@@ -41,6 +41,7 @@ class ProblemSize(ABC):
     n_probe_rows: int
     convex: ClassVar[bool]
     one_against_all: bool = False
+    sparse: bool = False
     wake_seconds: ClassVar[float]
     epoch_seconds: float
     merge_seconds: float

@@ -55,8 +55,8 @@ _MIN_DECREASE = 0.003
 _DECAY = 8.0
 # The next decision is due after this many times as many examples, or at the end of the pass.
 _SPACING = 4
-# Rounds between two measurements of the curvature, which changes slowly.
-_CURVATURE_INTERVAL = 8
+# Decisions between two measurements of the curvature, which changes slowly.
+_CURVATURE_INTERVAL = 2
 # Largest fraction of the rows used as probe rows; more would cost more than a round.
 _MAX_PROBE_FRACTION = 0.25
 
@@ -67,8 +67,8 @@ class _Memory(NamedTuple):
     ``trust`` in the raised rates; ``workers`` that moved in the last round; ``mean`` of the states; ``decision`` and
     mean ``loss`` on the probe rows at the last state; ``failures`` in a row to extend rare features.  For linear models
     also the results of :func:`_feature_stats` and the ``curvature`` of the loss.  Since the last decision: the state
-    ``start`` after it, the ``steps`` and ``examples`` of all workers, and whether the run of a worker ``exploded``.
-    The next decision is ``due`` at this number of examples, or at the end of the pass.
+    ``start`` after it, the ``steps`` of all workers, and whether the run of a worker ``exploded``.
+    The next decision is ``due`` at this number of examples, or at the end of the pass; ``decisions`` counts them.
     """
 
     trust: float
@@ -84,9 +84,9 @@ class _Memory(NamedTuple):
     curvature: float
     start: np.ndarray | None = None
     steps: int = 0
-    examples: int = 0
     exploded: bool = False
     due: int = 0
+    decisions: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,10 @@ class Adaptive(PlainOuterOptimizer):
         before, n_rows = fit_state.examples, max(fit_state.n_rows, 1)
         return before + examples >= memory.due or (before + examples) // n_rows > before // n_rows
 
+    def answer_weight(self, fit_state: FitState, examples: int) -> float:
+        share = examples / max(fit_state.examples + examples, 1)
+        return (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
+
     def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: _Memory) -> OuterStep:
         if not _has_probe_rows(fit_state):
             return OuterStep(merged.state, memory)
@@ -162,25 +166,30 @@ class Adaptive(PlainOuterOptimizer):
             workers=int(np.count_nonzero(merged.weights)),
             start=fit_state.state if memory.start is None else memory.start,
             steps=memory.steps + sum(report.steps for report in reports),
-            examples=memory.examples + examples,
             exploded=memory.exploded
             or any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports),
         )
+        newest = self.answer_weight(fit_state, examples)
+        if merged.answer is not None:
+            memory = memory._replace(mean=merged.answer)
         if not self.is_due(fit_state, examples, memory):
+            if merged.answer is None:
+                memory = memory._replace(mean=_mean(memory.mean, merged.state, newest))
             return OuterStep(merged.state, memory, memory.mean)
         # after a diverged run, every loss is infinite
         with np.errstate(over="ignore", invalid="ignore"):
             step = self._adapt(fit_state, reports, merged.state, memory)
+        mean = _mean(memory.mean, step.state, newest)
+        step = step._replace(memory=step.memory._replace(mean=mean), answer=mean)
         seen = fit_state.examples + examples
-        return step._replace(
-            memory=step.memory._replace(start=None, steps=0, examples=0, exploded=False, due=_SPACING * seen)
-        )
+        memory = step.memory._replace(start=None, steps=0, exploded=False)
+        return step._replace(memory=memory._replace(due=_SPACING * seen, decisions=memory.decisions + 1))
 
     def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(fit_state, memory, merged)
         factor = self._best_fraction(line)
         state, decision, loss = line.at(factor), line.decision(factor), line.data_loss(factor)
-        if memory.squares is not None and fit_state.round % _CURVATURE_INTERVAL == 0:
+        if memory.squares is not None and memory.decisions % _CURVATURE_INTERVAL == 0:
             memory = memory._replace(curvature=_curvature(fit_state, decision))
         if factor < _DEEP_CUT or memory.exploded:
             cut = _LARGEST_CUT if memory.exploded else max(factor, _LARGEST_CUT)
@@ -189,17 +198,7 @@ class Adaptive(PlainOuterOptimizer):
             further = self._extend_rare_features(fit_state, reports, line, factor, memory, memory.squares)
             memory = memory._replace(failures=memory.failures + 1 if further is None else 0)
             state, decision, loss = further or (state, decision, loss)
-        seen = fit_state.examples + sum(report.examples for report in reports)
-        mean = self._mean(seen, memory, state)
-        return OuterStep(state, memory._replace(decision=decision, loss=loss, mean=mean), mean, factor)
-
-    def _mean(self, seen: int, memory: _Memory, state: np.ndarray) -> np.ndarray:
-        """Return the mean of the states of all decisions, after ``seen`` examples."""
-        if memory.mean is None:
-            return state
-        share = memory.examples / max(seen, 1)
-        newest = (_DECAY + 1.0) * share / (_DECAY * share + 1.0)
-        return merge_weights.weighted_sum([memory.mean, state], np.array([1.0 - newest, newest]))
+        return OuterStep(state, memory._replace(decision=decision, loss=loss), None, factor)
 
     def _best_fraction(self, line: _LineSearch) -> float:
         """Return the fraction of the displacement to apply."""
@@ -320,6 +319,11 @@ class _LineSearch:
         slope = float(np.vdot(self.gradient, self.decisions[1.0] - self.decisions[0.0]))
         bound = self.data_losses[1.0] - (1.0 - part) * slope + self.penalty_change(part)
         return bound if np.isfinite(bound) else -np.inf
+
+
+def _mean(mean: np.ndarray | None, state: np.ndarray, newest: float) -> np.ndarray:
+    """Return the mean of the states, in which the last one has the weight ``newest``."""
+    return state if mean is None else merge_weights.weighted_sum([mean, state], np.array([1.0 - newest, newest]))
 
 
 def _inf_if_nan(loss: float) -> float:

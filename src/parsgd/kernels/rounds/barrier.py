@@ -46,6 +46,7 @@ from parsgd.kernels.rounds.merges import (
     mean_services,
     merge_coordinates,
     merge_means,
+    update_answer,
 )
 
 U = np.uint64
@@ -266,5 +267,7 @@ def end_round(group: RoundGroup, services: Services, worker: int, round: int) ->
         store(group.control[U(ENDED)], np.int64(ended))
     if not pass_barrier(group, services, worker, 2 * round + 2):
         return False
+    # the merged state lasts until all workers are at the next barrier
+    update_answer(group, services.merge, worker, round, services.list_address != 0)
     group.times[U(worker), U(round), 1] = read_clock(services)
     return load(group.control[U(ENDED)]) == 0

@@ -145,6 +145,23 @@ def average(group: RoundGroup, services: MergeServices, round: int, start: int, 
         at += n
 
 
+@inlined
+def update_answer(group: RoundGroup, services: MergeServices, worker: int, round: int, is_listed: bool) -> None:
+    """Add the merged state to this worker's part of the running mean."""
+    newest, n_workers = group.answer_weights[U(round)], group.states.shape[0]
+    if newest == 0.0:
+        return
+    merged = group.coordinates.base if is_listed else group.states[U(worker)]
+    at, stop = get_share(group.size, worker, n_workers)
+    while at < stop:
+        n = smaller(services.sums.shape[0], stop - at)
+        if newest != 1.0:
+            call_kernel(services.add_address, (services.sums, group.answer, at, n, 1.0 - newest))
+        call_kernel(services.add_address, (services.sums, merged, at, n, newest))
+        call_kernel(services.store_address, (services.sums, group.answer, at, n))
+        at += n
+
+
 @kernel
 def merge_means(group: RoundGroup, services: MergeServices, worker: int, round: int) -> None:
     """Merge this worker's part of the states into their weighted mean."""

@@ -76,6 +76,7 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
         model.n_outputs,
         spans,
         np.ones((2, 1)),
+        state[:0],
         model.batch_size,
         model.batch_size,
         100,

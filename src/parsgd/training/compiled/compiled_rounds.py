@@ -185,6 +185,7 @@ class CompiledRounds:
         weights = (_shares(group) if group.coordinates.rule else group.weights)[:merged].copy()
         result = MergeResult(state.copy(), weights[-1])
         if self.planner.has_outer_steps:
+            result = result._replace(answer=None if loop.answer is None else group.answer.copy())
             result = self._take_outer_step(plan, result, weights)
         loop.state, loop.answer, loop.next_fractions = result.state, result.answer, None
         for number, entry in enumerate(self._entries(group, losses, weights, began)):

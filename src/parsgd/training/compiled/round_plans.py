@@ -64,6 +64,7 @@ class Planner:
         self.cost: float = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
         self.step_size: float = self.algorithm.next_task(loop.fit_state(), 0).schedule_step_size
         self.has_outer_steps: bool = self.algorithm.traits.outer_steps
+        self.answer: np.ndarray = np.zeros(loop.state.size if self.has_outer_steps else 0, dtype=loop.state.dtype)
 
     def use(self, run: CompiledRoundsRun) -> None:
         """Take what the plans need from a run of the model."""
@@ -91,8 +92,12 @@ class Planner:
         steps = itertools.accumulate(plan.advances, initial=loop.schedule_step)
         group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
         if self.has_outer_steps:
-            for number, now in enumerate(self.fit_states(plan)):
+            if loop.answer is not None:
+                group.answer[:] = loop.answer
+            for number, (now, examples) in enumerate(zip(self.fit_states(plan), plan.counts.sum(axis=1), strict=True)):
                 group.lr_factors[number] = self.algorithm.next_task(now, 0).lr_factor
+                is_left_out = loop.answer is None or self.algorithm.is_due(now, int(examples))
+                group.answer_weights[number] = 0.0 if is_left_out else self.algorithm.answer_weight(now, int(examples))
         reset(group, loop.state)
 
     def fit_states(self, plan: Plan) -> Iterator[FitState]:
@@ -150,6 +155,7 @@ class Planner:
             self.model.n_outputs,
             np.stack([ends - counts.T, ends], axis=2),
             weights,
+            self.answer,
             chunk=max(size, int(_FIRST_CHUNK_VALUES / self.cost) // size * size),
             batch_size=size,
             spins=_SPINS,
