@@ -140,9 +140,10 @@ class Planner:
         steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
         weights = np.empty(counts.shape)
         advances: list[float] = []
-        fit_state, known = loop.fit_state(), {}
-        task = Task(0, 0, loop.state, 0, Budget(0), schedule_step_size=self.step_size)
-        for number, visited in enumerate(map(tuple, counts.tolist())):
+        known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
+        fit_state, task = loop.fit_state(), Task(0, 0, loop.state, 0, Budget(0), schedule_step_size=self.step_size)
+        visits: list[list[int]] = counts.tolist()
+        for number, visited in enumerate(map(tuple, visits)):
             if visited not in known:
                 reports = [self.report(worker, steps[number, worker], seen) for worker, seen in enumerate(visited)]
                 share = self.algorithm.merge_weights(fit_state, reports)
