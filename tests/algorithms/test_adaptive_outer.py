@@ -430,6 +430,13 @@ def test_the_answer_is_the_mean_of_the_states_the_later_ones_and_those_of_longer
     assert not np.array_equal(found.state, seen[-1][2].state)
 
 
+def test_decisions_are_made_after_merges_1_4_and_16_and_at_the_end_of_every_pass():
+    found, seen = spied(*setup("log_loss"), sync_every=0.05)
+    due = [standing.round for standing, _, merge in seen if merge.memory.outer_optimizer.start is None]
+    assert found.history[-1]["round"] == 59
+    assert due == [0, 3, 15, 19, 39, 59]
+
+
 def test_a_round_in_which_nobody_moved_keeps_the_answer():
     model, source = setup("log_loss")
     _, seen = spied(model, source)

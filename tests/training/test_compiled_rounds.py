@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegr
 from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
 from parsgd.training.compiled import compiled_rounds
+from parsgd.training.rounds import Loop
 from parsgd.utils import interrupts
 
 RANDOM = np.random.default_rng(7)
@@ -127,6 +129,109 @@ def test_shards_of_any_size_give_the_bits_of_serial_rounds(
         return fitted(model, X[:n_rows], X[:n_rows, 0])
 
     assert_same(fit("threads"), fit("serial"))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    n_rows=st.integers(3, 80),
+    n_workers=st.integers(2, 5),
+    density=st.sampled_from([0.05, 0.3, 0.9]),
+    has_stored_zeros=st.booleans(),
+    rule=st.sampled_from(["coordinate", "touched"]),
+    penalty=st.sampled_from([None, "l2", "l1"]),
+    schedule=st.sampled_from(["constant", "adagrad"]),
+    number=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 5),
+)
+def test_merges_of_listed_features_have_the_bits_of_merges_of_all_features(
+    n_rows, n_workers, density, has_stored_zeros, rule, penalty, schedule, number, seed
+):
+    random = np.random.default_rng(seed)
+    rows = sp.csr_matrix(random.standard_normal((n_rows, 70)) * (random.random((n_rows, 70)) < density), dtype=number)
+    if has_stored_zeros:
+        rows.data[random.random(rows.nnz) < 0.2] = 0.0
+    y = random.integers(0, 3, n_rows)
+
+    def fit(engine):
+        model = SGDClassifier(
+            algorithm=LocalSGD(sync_every=0.3, rule=rule),
+            engine=engine,
+            n_jobs=n_workers,
+            penalty=penalty,
+            alpha=0.01,
+            learning_rate=schedule,
+            eta0=0.1,
+            max_iter=3,
+            tol=None,
+            random_state=seed,
+        )
+        return fitted(model, rows, y)
+
+    assert_same(fit("threads"), fit("serial"))
+
+
+ADAPTIVE = {
+    "dense": (SGDClassifier(), X, Y > 0),
+    "softmax, sparse": (SGDClassifier(loss="softmax", alpha=1e-5), SPARSE, Y),
+    "rates that diverge": (SGDRegressor(learning_rate="constant", eta0=0.2), X, X[:, 0]),
+    "AdaGrad": (SGDClassifier(learning_rate="adagrad", eta0=0.1), SPARSE, Y > 0),
+    "network": (MLPClassifier((5,), batch_size=8, solver="sgd", momentum=0.9), X, Y),
+}
+
+
+@pytest.mark.parametrize("rule", ["uniform", "coordinate"])
+@pytest.mark.parametrize("kind", ADAPTIVE)
+def test_rounds_between_adaptive_steps_have_the_bits_of_serial_rounds(kind, rule, calls):
+    estimator, rows, y = ADAPTIVE[kind]
+    algorithm = LocalSGD(sync_every=0.1, rule=rule, outer_optimizer="adaptive")
+    estimator.set_params(algorithm=algorithm, n_jobs=4, max_iter=4, random_state=0, engine="threads")
+    ours = fitted(estimator, rows, y)
+    assert 0 < len(calls) < len(ours.history_)
+    assert_same(ours, fitted(type(estimator)(**{**estimator.get_params(), "engine": "serial"}), rows, y))
+
+
+@pytest.mark.parametrize(("rate", "n_workers", "sync_every"), [(0.4, 4, 1.0), (0.8, 2, 0.2)])
+def test_diverged_runs_are_repeated_at_smaller_rates_as_in_serial_rounds(rate, n_workers, sync_every, monkeypatch):
+    repeated, run_round = [], Loop.run_round
+    monkeypatch.setattr(Loop, "run_round", lambda self, pool: (repeated.append(1), run_round(self, pool))[1])
+
+    def fit(engine):
+        algorithm = LocalSGD(sync_every, outer_optimizer="adaptive")
+        settings = {"solver": "sgd", "momentum": 0.0, "batch_size": 4, "max_iter": 3, "random_state": 0}
+        model = MLPRegressor(
+            hidden_layer_sizes=(9,),
+            learning_rate_init=rate,
+            algorithm=algorithm,
+            engine=engine,
+            n_jobs=n_workers,
+            **settings,
+        )
+        try:
+            return fitted(model, X, X[:, 0])
+        except DivergedError as error:
+            # the driver may receive the error of either worker first
+            return re.sub(r"worker \d", "worker", str(error))
+
+    ours = fit("threads")
+    assert repeated
+    reference = fit("serial")
+    if isinstance(ours, str):
+        assert ours == reference
+    else:
+        assert_same(ours, reference)
+
+
+def test_one_call_makes_all_epochs_up_to_the_next_decision(calls):
+    settings = {"algorithm": LocalSGD(sync_every=0.5), "engine": "threads", "n_jobs": 2, "random_state": 0}
+    model = fitted(SGDClassifier(tol=None, max_iter=30, **settings), X, Y > 0)
+    assert (len(calls), model.n_iter_, len(model.history_)) == (1, 30, 60)
+    calls.clear()
+    # after an epoch with progress, the stopping rule cannot end the fit before five more
+    model = fitted(SGDClassifier(tol=1e-3, max_iter=1000, **settings), X, Y > 0)
+    assert 1 < len(calls) < model.n_iter_ < 1000
+    calls.clear()
+    fitted(SGDClassifier(early_stopping=True, max_iter=4, tol=0.0, **settings), X, Y > 0)
+    assert len(calls) == 4
 
 
 def test_many_rounds_of_many_workers_have_no_data_race():
