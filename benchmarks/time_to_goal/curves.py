@@ -16,7 +16,7 @@ from parsgd import LocalSGD, Simulated
 from parsgd.errors import DivergedError, IncompatiblePartsError
 
 # Length of a round as a fraction of a pass over the worker's shard.
-SYNC_EVERY_DENSE, SYNC_EVERY_SPARSE = 0.05, 0.1
+SYNC_EVERY_DENSE, SYNC_EVERY_SPARSE = 0.05, 0.2
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_more_and_fewer_workers_than_processes_are_no_matter(dask, n_jobs):
 @pytest.mark.parametrize("reduce", ["tree", "direct"])
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "elastic", "adaptive"], ids=str)
 def test_states_that_stay_where_they_are_change_no_bit(dask, algorithm, reduce):
-    algorithm = "auto" if algorithm == "adaptive" else algorithm
+    algorithm = LocalSGD(0.2, outer_optimizer="adaptive") if algorithm == "adaptive" else algorithm
     ours = linear(sharing(dask, reduce=reduce), algorithm, 3)
     assert np.array_equal(ours, linear("serial", algorithm, 3))
 

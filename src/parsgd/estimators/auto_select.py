@@ -57,7 +57,7 @@ def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     part, n_jobs = _algorithm(estimator.algorithm, who), estimator.n_jobs
     # on shared memory there are no separate models to average
     averages = part is None or "shared_memory" not in part.traits.requires
-    is_limit = part is None and _on_threads(engine, size)
+    is_limit = part is None and _is_local(engine, size)
     n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(
         n_jobs, size, who, averages, engine, is_limit
     )
@@ -97,7 +97,7 @@ def count_workers(
 ) -> tuple[int, str]:
     """Return the number of workers and the reason; ``engine`` is None if it is still to be chosen.
 
-    A positive ``n_jobs`` is taken as is, or is a limit if ``is_limit``: ``algorithm="auto"`` uses fewer threads where
+    A positive ``n_jobs`` is taken as is, or is a limit if ``is_limit``: ``algorithm="auto"`` uses fewer workers where
     more are predicted to take longer.  With None or a negative value the limit is that of :func:`_limit`.  Further
     limits are 2 ms of work per worker, and ``size.reason_against``.  A small data set therefore gets the same count on
     every machine.
@@ -185,7 +185,7 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
-    if _on_threads(engine, size):
+    if _is_local(engine, size):
         seconds = {n: _thread_seconds(size, n) for n in range(1, limit + 1)}
     else:
         costs = costs_on(engine, size, limit)
@@ -200,8 +200,8 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     return best, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
 
 
-def _on_threads(engine: Engine | None, size: ProblemSize) -> bool:
-    """Return True if workers share memory: threads, the serial engine, or an engine that is still to be chosen."""
+def _is_local(engine: Engine | None, size: ProblemSize) -> bool:
+    """Return True if the workers are on this machine, so that all such engines make the same models."""
     if engine is None:
         return True
     if engine.on_cluster or engine.n_workers is not None:
@@ -277,8 +277,8 @@ def choose_algorithm(
 
 def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engine | None) -> Choice:
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
-    if _on_threads(engine, size):
-        return _local_sgd_on_threads(n_workers, why_workers, size)
+    if _is_local(engine, size):
+        return _local_sgd_here(n_workers, why_workers, size)
     costs = costs_on(engine, size, n_workers)
     merge_s = round_seconds(costs, n_workers, size.merge_seconds)
     if size.convex and merge_s > costs.pass_s:
@@ -297,7 +297,7 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
     return Choice("local", why, part, n_workers)
 
 
-def _local_sgd_on_threads(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
+def _local_sgd_here(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
     rounds = size.rounds(n_workers)[0]
     if _averages_plainly(size, n_workers):
