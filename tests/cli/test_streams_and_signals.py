@@ -62,7 +62,8 @@ def test_a_fit_writes_its_model_whatever_its_streams_are(way, streams, main, mon
 def test_workers_in_processes_need_no_standard_streams(tmp_path):
     code = (
         "import os; [os.close(n) for n in (0, 1, 2)]; import numpy as np, parsgd;"
-        " model = parsgd.SGDClassifier(engine='processes', n_jobs=2, verbose=1).fit(np.eye(8), np.arange(8) % 2);"
+        " model = parsgd.SGDClassifier(engine='processes', algorithm='local', n_jobs=2, verbose=1);"
+        " model.fit(np.eye(8), np.arange(8) % 2);"
         " parsgd.save(model, 'm')"
     )
     assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, cwd=tmp_path, timeout=120).returncode == 0
