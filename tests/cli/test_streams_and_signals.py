@@ -20,6 +20,8 @@ from parsgd.model_io import model_files
 from parsgd.utils.streams import MessageStream
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+# as programs usually run; some machines set unbuffered streams for all
+BUFFERED = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"}
 FIT = ("fit", "iris", "--max-iter", "3", "--tol", "none", "--workers", "1", "--out")
 LONG = ("fit", "digits", "--max-iter", "1000000", "--tol", "none", "--out")
 
@@ -63,11 +65,27 @@ def test_workers_in_processes_need_no_standard_streams(tmp_path):
     code = (
         "import os; [os.close(n) for n in (0, 1, 2)]; import numpy as np, parsgd;"
         " model = parsgd.SGDClassifier(engine='processes', algorithm='local', n_jobs=2, verbose=1);"
-        " model.fit(np.eye(8), np.arange(8) % 2);"
-        " parsgd.save(model, 'm')"
+        " X = np.random.default_rng(0).standard_normal((400, 3));"
+        " parsgd.save(model.fit(X, X[:, 0] > 0), 'm')"
     )
-    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, cwd=tmp_path, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=BUFFERED, cwd=tmp_path, timeout=120).returncode == 0
     assert (tmp_path / "m").exists()
+
+
+def test_messages_that_cannot_be_written_do_not_fail_the_interpreter_at_its_exit(tmp_path):
+    code = "import numpy as np, parsgd; parsgd.SGDRegressor(n_jobs=1, verbose=1).fit(np.eye(9), np.arange(9.0))"
+    with open("/dev/full", "w") as full_disk:
+        ended = subprocess.run([sys.executable, "-c", code], env=BUFFERED, stdout=full_disk, cwd=tmp_path, timeout=120)
+    assert ended.returncode == 0
+
+
+def test_messages_keep_their_place_among_the_prints_of_a_program():
+    code = (
+        "import sys; from parsgd.utils.streams import MessageStream; print('first');"
+        " print('second', file=MessageStream('stdout')); print('third')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], env=BUFFERED, stdout=subprocess.PIPE, timeout=120, text=True)
+    assert ended.stdout.split() == ["first", "second", "third"]
 
 
 def test_data_that_cannot_be_written_to_standard_output_are_an_error_of_one_line(main):

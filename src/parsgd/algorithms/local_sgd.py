@@ -204,7 +204,7 @@ class LocalSGD(SynchronousAlgorithm):
             holds_out=self._rule in PROBE_ROW_RULES,
             # a subclass may merge differently
             planned=self._planned if type(self) is LocalSGD else "",
-            outer_steps=not isinstance(self._outer, Mean),
+            outer_steps=isinstance(self._outer, Adaptive),
             reports_visits=self._rule in COORDINATE_RULES,
         )
 

@@ -14,7 +14,7 @@ from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.core import Algorithm, Engine, EngineDefaults
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
-from parsgd.estimators.cost_estimates import ProblemSize, costs_on, rounds_of, thread_seconds
+from parsgd.estimators.cost_estimates import ProblemSize, costs_on, driver_seconds, rounds_of, thread_seconds
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 from parsgd.training.cost_model import fit_seconds, round_seconds
@@ -57,7 +57,7 @@ def choose_parts(estimator: Any, size: ProblemSize) -> tuple[Choice, Any]:
     part, n_jobs = _algorithm(estimator.algorithm, who), estimator.n_jobs
     # on shared memory there are no separate models to average
     averages = part is None or "shared_memory" not in part.traits.requires
-    is_limit = part is None and _is_local(engine, size)
+    is_limit = part is None and _is_in_process(engine, size)
     n_workers, why = _engine_workers(engine, n_jobs, who) or count_workers(
         n_jobs, size, who, averages, engine, is_limit
     )
@@ -185,13 +185,13 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
-    if _is_local(engine, size):
+    if _is_in_process(engine, size):
         seconds = {n: _thread_seconds(size, n) for n in range(1, limit + 1)}
     else:
         costs = costs_on(engine, size, limit)
         rounds = {n: max(rounds_of(costs, n, size), size.rounds(n)[1]) for n in range(2, limit + 1)}
         seconds = {1: costs.pass_s}
-        seconds |= {n: fit_seconds(costs, n, 1.0, rounds[n], size.merge_seconds) for n in rounds}
+        seconds |= {n: fit_seconds(costs, n, 1.0, rounds[n], driver_seconds(size, n)) for n in rounds}
     best = min(seconds, key=lambda n: (seconds[n], n))
     if seconds[best] > _MAX_TIME_RATIO * seconds[1]:
         several = min(range(2, limit + 1), key=seconds.__getitem__)
@@ -200,8 +200,8 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     return best, f"one pass takes about {1e3 * size.epoch_seconds:.0f} ms on one core"
 
 
-def _is_local(engine: Engine | None, size: ProblemSize) -> bool:
-    """Return True if the workers are on this machine, so that all such engines make the same models."""
+def _is_in_process(engine: Engine | None, size: ProblemSize) -> bool:
+    """Return True if the workers have this process's memory: threads, the serial engine, or an engine to be chosen."""
     if engine is None:
         return True
     if engine.on_cluster or engine.n_workers is not None:
@@ -277,10 +277,10 @@ def choose_algorithm(
 
 def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engine | None) -> Choice:
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
-    if _is_local(engine, size):
-        return _local_sgd_here(n_workers, why_workers, size)
+    if _is_in_process(engine, size):
+        return _compiled_local_sgd(n_workers, why_workers, size)
     costs = costs_on(engine, size, n_workers)
-    merge_s = round_seconds(costs, n_workers, size.merge_seconds)
+    merge_s = round_seconds(costs, n_workers, driver_seconds(size, n_workers))
     if size.convex and merge_s > costs.pass_s:
         times = f"about {1e3 * merge_s:.1f} ms, one worker's pass over all rows {1e3 * costs.pass_s:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"
@@ -297,7 +297,7 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
     return Choice("local", why, part, n_workers)
 
 
-def _local_sgd_here(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
+def _compiled_local_sgd(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
     rounds = size.rounds(n_workers)[0]
     if _averages_plainly(size, n_workers):

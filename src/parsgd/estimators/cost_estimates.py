@@ -30,8 +30,7 @@ class ProblemSize(ABC):
     n_probe_rows : int
         Number of probe rows of an adaptive step.
     wake_seconds, epoch_seconds, merge_seconds : float
-        Approximate seconds per round that returns to Python, per pass on one core, and of the driver per merge with an
-        adaptive step.
+        Approximate seconds per round that returns to Python, per pass on one core, and per adaptive step of the driver.
     compiled_merge_seconds : float
         Approximate seconds per merge inside compiled code.
     """
@@ -85,10 +84,20 @@ def rounds_of(costs: CostModel, n_workers: int, size: ProblemSize) -> int:
 
     It is the useful number if merging stays cheap, and smaller if merging would take longer than one worker's pass.
     """
-    merge_s, part = round_seconds(costs, n_workers, size.merge_seconds), costs.pass_s / n_workers
+    merge_s, part = round_seconds(costs, n_workers, driver_seconds(size, n_workers)), costs.pass_s / n_workers
     useful, minimum = size.rounds(n_workers)
     affordable = int(_ROUNDS_SHARE * part / merge_s) if merge_s > 0.0 else useful
     return min(useful, max(affordable, minimum if minimum * merge_s <= costs.pass_s else 1, 1))
+
+
+def _adaptive_seconds(size: ProblemSize) -> float:
+    """Return the predicted seconds per pass of adaptive steps, which do not follow every merge."""
+    return (1.0 + _MORE_STEPS / _PASSES) * size.merge_seconds
+
+
+def driver_seconds(size: ProblemSize, n_workers: int) -> float:
+    """Return the predicted seconds of the driver per round outside compiled code: a merge, and a share of the steps."""
+    return size.compiled_merge_seconds + _adaptive_seconds(size) / size.rounds(n_workers)[0]
 
 
 def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) -> float:
@@ -99,5 +108,5 @@ def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) 
     if n_workers == 1:
         return size.epoch_seconds
     merges = size.rounds(n_workers)[0] * size.compiled_merge_seconds
-    steps = (1.0 + _MORE_STEPS / _PASSES) * size.merge_seconds if is_adaptive else 0.0
+    steps = _adaptive_seconds(size) if is_adaptive else 0.0
     return _CONTENTION * size.epoch_seconds / n_workers + merges + steps + _START_SECONDS / _PASSES

@@ -46,14 +46,16 @@ class StoppingRule:
         """Continue from the memory in a snapshot."""
         self.best, self.idle, self.scores, self.best_state = best, idle, list(scores), best_state
 
-    @property
-    def least_epochs(self) -> int:
-        """Number of epochs that can be run before the rule needs their results."""
+    def least_epochs(self, lr_scale: np.ndarray) -> int:
+        """Return the number of epochs that can be run before the rule needs their results.
+
+        Outputs whose ``lr_scale (n_outputs,)`` is 0 have converged.
+        """
         if self.monitor is not None:
             return 1
         if self.tol is None:
             return sys.maxsize
-        idle = 0 if self.idle is None else int(self.idle.max())
+        idle = 0 if self.idle is None else int(self.idle[lr_scale > 0.0].max(initial=0))
         return max(self.patience - idle, 1)
 
     def update(self, objective: np.ndarray, state: np.ndarray, lr_scale: np.ndarray) -> bool:

@@ -7,6 +7,8 @@ is dropped.  Characters that the stream's encoding lacks are written as escapes.
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import sys
 from typing import Any
 
@@ -34,10 +36,17 @@ class MessageStream:
     def write(self, text: str) -> int:
         """Write the text as far as possible."""
         with _ignored:
-            try:
-                self.stream.write(text)
-            except UnicodeEncodeError:
-                self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+            file = _file_of(self.stream)
+            # in an encoding without all characters
+            encoded = text.encode(self.encoding, "backslashreplace")
+            if file is None:
+                self.stream.write(encoded.decode(self.encoding))
+                return len(text)
+            # past the buffer: a text that stays in it makes the interpreter fail when it exits
+            self.stream.flush()
+            left = memoryview(encoded.replace(b"\n", os.linesep.encode()))
+            while left:
+                left = left[file.write(left) :]
         return len(text)
 
     def flush(self) -> None:
@@ -56,3 +65,9 @@ class MessageStream:
         if self.stream is None:
             raise OSError(f"sys.{self.name} is None")
         return self.stream.fileno()
+
+
+def _file_of(stream: Any) -> io.FileIO | None:
+    """Return the file of a stream that Python itself opened; None for any other object."""
+    buffer = stream.buffer if type(stream) is io.TextIOWrapper else None
+    return buffer.raw if isinstance(buffer, io.BufferedWriter) and isinstance(buffer.raw, io.FileIO) else None

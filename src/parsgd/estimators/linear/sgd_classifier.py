@@ -59,7 +59,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one; 1 is serial SGD. None and -1 choose the number from the data size, up
         to all cores; small data get one worker. -2 leaves one core free. A positive number is used as is, but with
-        ``algorithm="auto"`` on one machine it is a limit: fewer workers are used if more are predicted to take longer.
+        ``algorithm="auto"`` on threads it is a limit: fewer workers are used if more are predicted to take longer.
         :func:`joblib.parallel_config` sets a lower limit; inside another parallel loop the limit is one worker.
         One-against-all fits with fewer than 200 rows per worker use one worker if ``algorithm="auto"``; as in
         scikit-learn, ``n_jobs`` then changes no model.

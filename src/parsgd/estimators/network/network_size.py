@@ -12,7 +12,8 @@ from parsgd.estimators.cost_estimates import ProblemSize
 # on 20,000 sparse rows of 75 values and 100 units.
 _FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
 _SECONDS_PER_NETWORK_ROUND = 0.8e-3
-# Merges in compiled code, and adaptive steps in Python and per parameter: generated rows, 3,600 and 203,000 weights.
+# Merges in compiled code, and adaptive steps in Python (as for linear models) and per parameter: generated rows, 3,600
+# and 203,000 weights.
 _SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_COMPILED_PARAMETER = 5e-5, 2e-9
 _SECONDS_PER_ADAPTIVE_STEP, _SECONDS_PER_NETWORK_PARAMETER = 2.2e-3, 8e-9
 # Minimum steps of a network's worker between two merges: a cautious guess.

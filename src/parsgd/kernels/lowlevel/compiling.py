@@ -33,6 +33,7 @@ from numba.core.compiler_machinery import register_pass
 from parsgd.errors import KernelCacheWarning
 from parsgd.training.reporting import progress
 from parsgd.utils import first_use
+from parsgd.utils.streams import MessageStream
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -372,10 +373,5 @@ def _is_watched() -> bool:
 def _announce() -> None:
     global _said
     _said = True
-    with contextlib.suppress(ValueError, OSError):
-        print(
-            "parsgd: compiling kernels for this machine; once per machine, some seconds"
-            " (`parsgd compile` does it beforehand).",
-            file=sys.stderr,
-            flush=True,
-        )
+    said = "parsgd: compiling kernels for this machine; once per machine, some seconds"
+    print(f"{said} (`parsgd compile` does it beforehand).", file=MessageStream("stderr"), flush=True)

@@ -25,7 +25,7 @@ from parsgd.kernels.linear.single import ROWS_AHEAD, prefetch_next_weights
 from parsgd.kernels.lowlevel.compiling import exact, exact_kernel, inlined, kernel
 from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.intrinsics import prefetch
-from parsgd.kernels.rounds.merges import Decay, MergeServices, Union, find_only_worker, merge_rests
+from parsgd.kernels.rounds.merges import Decay, FeatureSums, MergeServices, find_only_worker, merge_rests
 
 F, U = np.float64, np.uint64
 # Features between prefetch and use.
@@ -170,59 +170,59 @@ def move_unvisited(group: RoundGroup, decay: Decay, round: int, part: int, value
 
 
 @inlined
-def find_union(group: RoundGroup, union: Union, worker: int) -> int:
+def assign_slots(group: RoundGroup, work: FeatureSums, worker: int) -> int:
     """Give a slot to each feature that was sent to the worker, and sum its visits; returns the number of features."""
-    coordinates, n = group.coordinates, union.slots.dtype.type(0)
-    number = union.slots.dtype.type
+    coordinates, n = group.coordinates, work.slots.dtype.type(0)
+    number = work.slots.dtype.type
     for other in range(U(group.states.shape[0])):
         sent, counts = coordinates.sent[other, U(worker)], coordinates.counts[other, U(worker)]
         for q in range(U(coordinates.n_listed[other, U(1 + worker)])):
-            slot = union.slots[U(sent[q])]
+            slot = work.slots[U(sent[q])]
             n += number(slot == 0)
             slot = n if slot == 0 else slot
-            union.slots[U(sent[q])], union.features[U(slot)] = slot, sent[q]
-            union.places[other, q] = slot
-            union.total[U(slot)] += F(counts[q]) if coordinates.rule == 1 else F(counts[q] > 0)
+            work.slots[U(sent[q])], work.features[U(slot)] = slot, sent[q]
+            work.places[other, q] = slot
+            work.total[U(slot)] += F(counts[q]) if coordinates.rule == 1 else F(counts[q] > 0)
     return np.int64(n)
 
 
 @exact
-def sum_sent(group: RoundGroup, union: Union, worker: int, part: int) -> None:
+def sum_sent(group: RoundGroup, work: FeatureSums, worker: int, part: int) -> None:
     """Sum the values of a part that were sent to the worker; of sums, the increases."""
-    coordinates, n_owned = group.coordinates, union.places.shape[1]
+    coordinates, n_owned = group.coordinates, work.places.shape[1]
     width, start, is_sum = coordinates.parts[part, 1], coordinates.parts[part, 0], coordinates.parts[part, 2]
     for other in range(U(group.states.shape[0])):
         sent, counts = coordinates.sent[other, U(worker)], coordinates.counts[other, U(worker)]
         values = coordinates.values[other, U(worker)]
         for q in range(coordinates.n_listed[other, U(1 + worker)]):
-            slot, source = np.int64(union.places[other, U(q)]), (part * n_owned + q) * width
+            slot, source = np.int64(work.places[other, U(q)]), (part * n_owned + q) * width
             if is_sum:
                 at = start + np.int64(sent[U(q)]) * width
                 for k in range(width):
-                    union.sums[U(slot * width + k)] += F(values[U(source + k)]) - F(coordinates.base[U(at + k)])
+                    work.sums[U(slot * width + k)] += F(values[U(source + k)]) - F(coordinates.base[U(at + k)])
             else:
                 count = F(counts[U(q)]) if coordinates.rule == 1 else F(counts[U(q)] > 0)
-                weight = count / union.total[U(slot)] if count > 0.0 else 0.0
+                weight = count / work.total[U(slot)] if count > 0.0 else 0.0
                 for k in range(width):
-                    union.sums[U(slot * width + k)] += weight * F(values[U(source + k)])
+                    work.sums[U(slot * width + k)] += weight * F(values[U(source + k)])
 
 
 @exact
-def store_sent(group: RoundGroup, union: Union, decay: Decay, round: int, part: int, n: int, only: int) -> None:
+def store_sent(group: RoundGroup, work: FeatureSums, decay: Decay, round: int, part: int, n: int, only: int) -> None:
     """Write the merged values of a part to ``base``, and set the sums to 0."""
     coordinates, base = group.coordinates, group.coordinates.base
     width, start, is_sum = coordinates.parts[part, 1], coordinates.parts[part, 0], coordinates.parts[part, 2]
     number = base.dtype.type
     for slot in range(1, n + 1):
-        first = np.int64(union.features[U(slot)]) * width
+        first = np.int64(work.features[U(slot)]) * width
         for k in range(width):
-            at, total = U(start + first + k), union.sums[U(slot * width + k)]
-            union.sums[U(slot * width + k)] = 0.0
+            at, total = U(start + first + k), work.sums[U(slot * width + k)]
+            work.sums[U(slot * width + k)] = 0.0
             if only >= 0:
                 base[at] = group.states[U(only), at]
             elif is_sum:
                 base[at] = number(F(base[at]) + total)
-            elif union.total[U(slot)] > 0.0:
+            elif work.total[U(slot)] > 0.0:
                 base[at] = number(total)
             else:
                 base[at] = number(F(base[at]) + move_unvisited(group, decay, round, part, first + k))
@@ -241,14 +241,14 @@ def is_decayed(group: RoundGroup, decay: Decay, round: int) -> bool:
 
 
 @exact
-def decay_others(group: RoundGroup, union: Union, decay: Decay, worker: int, round: int, only: int) -> None:
+def decay_others(group: RoundGroup, work: FeatureSums, decay: Decay, worker: int, round: int, only: int) -> None:
     """Apply the penalty to the worker's features that nobody has sent."""
     coordinates, n_workers, base = group.coordinates, group.states.shape[0], group.coordinates.base
     number, width, start = base.dtype.type, coordinates.parts[0, 1], coordinates.parts[0, 0]
-    n_features = union.slots.shape[0]
+    n_features = work.slots.shape[0]
     for first in range(worker * OWNED_TOGETHER, n_features, n_workers * OWNED_TOGETHER):
         for j in range(first, smaller(first + OWNED_TOGETHER, n_features)):
-            if union.slots[U(j)] != 0:
+            if work.slots[U(j)] != 0:
                 continue
             for weight in range(j * width, (j + 1) * width):
                 before, moved = base[U(start + weight)], 0.0
@@ -266,13 +266,13 @@ def decay_others(group: RoundGroup, union: Union, decay: Decay, worker: int, rou
 @exact_kernel
 def merge_listed_features(group: RoundGroup, services: MergeServices, worker: int, round: int) -> None:
     """Merge the features of this worker, and its share of the values without a feature."""
-    only, union, decay = find_only_worker(group, round), services.union, services.decay
-    n = find_union(group, union, worker)
+    only, work, decay = find_only_worker(group, round), services.feature_sums, services.decay
+    n = assign_slots(group, work, worker)
     for part in range(group.coordinates.parts.shape[0]):
-        sum_sent(group, union, worker, part)
-        store_sent(group, union, decay, round, part, n, only)
+        sum_sent(group, work, worker, part)
+        store_sent(group, work, decay, round, part, n, only)
     if is_decayed(group, decay, round):
-        decay_others(group, union, decay, worker, round, only)
+        decay_others(group, work, decay, worker, round, only)
     for slot in range(U(1), U(n + 1)):
-        union.total[slot], union.slots[U(union.features[slot])] = 0.0, 0
+        work.total[slot], work.slots[U(work.features[slot])] = 0.0, 0
     merge_rests(group, services, worker, round, only)

@@ -35,7 +35,7 @@ class Decay(NamedTuple):
     l2: float
 
 
-class Union(NamedTuple):
+class FeatureSums(NamedTuple):
     """Work arrays of one worker for the features that it merges.
 
     ``slots (n_features,)``: place of a feature in the others, 0 if no worker has sent it.  ``features``, ``total``:
@@ -49,13 +49,13 @@ class Union(NamedTuple):
     places: np.ndarray
 
 
-def make_union(group: RoundGroup) -> Union:
+def make_feature_sums(group: RoundGroup) -> FeatureSums:
     """Allocate the work arrays of one worker; of length 1 or 0 if workers do not list features."""
     coordinates = group.coordinates
     n_workers, integer = len(coordinates.sent), coordinates.sent.dtype
     n_owned = coordinates.sent.shape[2] if n_workers else 0
     widest = int(coordinates.parts[:, 1].max(initial=1))
-    return Union(
+    return FeatureSums(
         slots=np.zeros(coordinates.visits.shape[1] if n_workers else 0, dtype=integer),
         features=np.empty(n_owned + 1, dtype=integer),
         total=np.zeros(n_owned + 1),
@@ -76,14 +76,14 @@ class MergeServices(NamedTuple):
     sums: np.ndarray
     total: np.ndarray
     decay: Decay
-    union: Union
+    feature_sums: FeatureSums
 
 
 def mean_services(group: RoundGroup) -> MergeServices:
     """Return what :func:`merge_means` needs."""
     sums, state = np.zeros(_BLOCK), group.states[0]
     add, put = kernel_address(add_weighted, (sums, state, 0, 0, 1.0)), kernel_address(store_sum, (sums, state, 0, 0))
-    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0), make_union(group))
+    return MergeServices(add, put, 0, 0, 0, 0, sums, sums[:0], Decay(-1, 0.0, 1.0), make_feature_sums(group))
 
 
 def coordinate_services(group: RoundGroup) -> MergeServices:

@@ -43,7 +43,7 @@ from parsgd.core.round_group import (
     PENALTY_SUM,
     RoundGroup,
 )
-from parsgd.errors import Outcome, diverged
+from parsgd.errors import DivergedError, Outcome, diverged
 from parsgd.training.compiled.round_plans import Plan, Planner, reset
 from parsgd.training.loop_snapshot import take_snapshot
 from parsgd.training.reporting import history_entries
@@ -122,8 +122,10 @@ class CompiledRounds:
         merged = self._run_together(group)
         self.seconds_per_visit = (loop.now() - began) / max(int(group.visited[:, :merged].max(initial=0)), 1)
         wrong = _find_divergence(group, merged)
-        if wrong is None or not self.planner.has_outer_steps:
+        if wrong is None:
             return self._record(plan, merged, began)
+        if not self.planner.has_outer_steps:
+            raise self._divergence(group, *wrong)
         # the algorithm repeats a diverged run at smaller rates, in an ordinary round after the good ones
         self.has_given_up = True
         if wrong[0] == 0:
@@ -180,7 +182,6 @@ class CompiledRounds:
         """Record the merged rounds as if the driver had merged each, and return an outcome if the fit has ended."""
         loop, group, progress = self.loop, plan.group, self.loop.progress
         losses, objectives = _sum_totals(group, merged)
-        self._refuse_divergence(group, merged)
         state = group.coordinates.base if group.coordinates.rule else group.states[0, : group.size]
         weights = (_shares(group) if group.coordinates.rule else group.weights)[:merged].copy()
         result = MergeResult(state.copy(), weights[-1])
@@ -275,15 +276,13 @@ class CompiledRounds:
             return losses[:, :, 0].tolist()
         return [[self.model.total_loss(loss) for loss in of_worker] for of_worker in losses]
 
-    def _refuse_divergence(self, group: RoundGroup, merged: int) -> None:
-        """Raise the error of the first worker whose parameters or objective became NaN or infinite."""
-        loop, wrong = self.loop, _find_divergence(group, merged)
-        if wrong is not None:
-            number, worker = wrong
-            visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
-            epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
-            what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
-            raise diverged(self.model.divergence, epoch, what)
+    def _divergence(self, group: RoundGroup, number: int, worker: int) -> DivergedError:
+        """Return the error of a worker whose parameters or objective became NaN or infinite in a round."""
+        loop = self.loop
+        visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
+        epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
+        what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
+        return diverged(self.model.divergence, epoch, what)
 
 
 class _Poll:

@@ -128,7 +128,7 @@ class Planner:
         loop = self.loop
         if loop.checkpointer is not None or loop.epoch_callback is not None or self.has_outer_steps:
             return 1
-        possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs)
+        possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs(loop.lr_scale))
         return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
 
     def _make_plan(self, rounds: Sequence[Sequence[int]] | np.ndarray, n_epochs: int) -> Plan:
