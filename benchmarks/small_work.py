@@ -21,9 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import sparse
 from sklearn.linear_model import SGDClassifier as TheirSGD
+from sklearn.linear_model import SGDRegressor as TheirRegressor
 from sklearn.neural_network import MLPClassifier as TheirMLP
 
-from parsgd import MLPClassifier, SGDClassifier
+from parsgd import MLPClassifier, SGDClassifier, SGDRegressor
 
 
 def rows(n: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +45,8 @@ def partial_fit(n: int, ours: type, theirs: type, make=rows, n_features: int = 2
     X, y = make(n, n_features)
     calls = []
     for kind in (ours, theirs):
-        model = kind(random_state=0, **settings).partial_fit(*make(100, n_features), classes=[0, 1])
+        classes = {} if "Regressor" in kind.__name__ else {"classes": [0, 1]}
+        model = kind(random_state=0, **settings).partial_fit(*make(100, n_features), **classes)
         calls.append(lambda model=model: model.partial_fit(X, y))
     return tuple(calls)
 
@@ -69,10 +71,12 @@ CSR = {"make": sparse_rows, "n_features": 1000}
 WORK = {
     **{f"SGD partial_fit, {n} x 20": lambda n=n: partial_fit(n, *SGD) for n in (1, 10, 100)},
     "SGD partial_fit, 10 x 1000 CSR": lambda: partial_fit(10, *SGD, **CSR),
+    "SGDRegressor partial_fit, 10 x 20": lambda: partial_fit(10, SGDRegressor, TheirRegressor),
     "MLP partial_fit, 10 x 20": lambda: partial_fit(10, *MLP, **HIDDEN),
     **{f"SGD fit, {n} x 10, 5 epochs": lambda n=n: fit(n, *SGD) for n in (50, 500)},
     "SGD fit, 50 x 1000 CSR": lambda: fit(50, *SGD, **CSR),
     **{f"MLP fit, {n} x 10, 5 epochs": lambda n=n: fit(n, *MLP, **HIDDEN) for n in (50, 500)},
+    "SGDRegressor fit, 50 x 10, 5 epochs": lambda: fit(50, SGDRegressor, TheirRegressor),
     "SGD predict, 1 x 20": lambda: predict(*SGD),
     "SGD predict, 1 x 1000 CSR": lambda: predict(*SGD, **CSR),
     "MLP predict, 1 x 20": lambda: predict(*MLP, **HIDDEN),
@@ -119,7 +123,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     warnings.simplefilter("ignore")
     header = f"{'ours us':>9} {'theirs us':>9} {'ratio':>6}"
-    print(f"{'work':<30} {header}   beside a busy thread: {header}")
+    print(f"{'work':<36} {header}   beside a busy thread: {header}")
     for name, make in WORK.items():
         if options.only not in name:
             continue
@@ -127,7 +131,7 @@ def main() -> None:
         ours, theirs = (1e6 * one for one in seconds(calls, options.repeat))
         busy, their_busy = (1e6 * one for one in beside_a_busy_thread(calls, options.busy_repeat))
         print(
-            f"{name:<30} {ours:9.0f} {theirs:9.0f} {ours / theirs:6.2f}   {'':21} {busy:9.0f} {their_busy:9.0f}"
+            f"{name:<36} {ours:9.0f} {theirs:9.0f} {ours / theirs:6.2f}   {'':21} {busy:9.0f} {their_busy:9.0f}"
             f" {busy / their_busy:6.2f}",
             flush=True,
         )

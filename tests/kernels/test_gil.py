@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from parsgd import SGDClassifier, SGDRegressor
 from parsgd.kernels.lowlevel.gil_threshold import set_has_other_workers
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -80,3 +81,16 @@ def test_with_other_workers_even_short_calls_release_the_gil(loops):
         assert loops() > before
     finally:
         set_has_other_workers(False)
+
+
+@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+@pytest.mark.parametrize("call", ["partial_fit", "predict"])
+def test_small_calls_of_estimators_keep_the_gil(kind, call, loops):
+    X = unit_rows(10, 20)
+    model = kind(random_state=0).fit(X, labels(X))
+    arguments = (X,) if call == "predict" else (X, labels(X))
+    getattr(model, call)(*arguments)  # compile
+    before = loops()
+    for _ in range(50):
+        getattr(model, call)(*arguments)
+    assert loops() == before

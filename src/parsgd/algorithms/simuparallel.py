@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from parsgd.algorithms.common.delayed_gradients import required_by_delay, run_with_delay
 from parsgd.algorithms.common.subsample import SubsampledShard, mute_progress, scale_budget
@@ -33,6 +34,18 @@ from parsgd.core import (
     has_features,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
+
+
+@lru_cache(maxsize=64)
+def _traits(rule: str, inner_delay: int, partition: str) -> AlgorithmTraits:
+    """Return the traits, read several times per small ``partial_fit``."""
+    return AlgorithmTraits(
+        requires=required_by_rule(rule) | required_by_delay(inner_delay),
+        partition=partition,
+        one_shot=True,
+        reports_visits=rule in COORDINATE_RULES,
+        may_overwrite_start=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -82,13 +95,7 @@ class SimuParallel(SynchronousAlgorithm):
 
     @property
     def traits(self) -> AlgorithmTraits:
-        return AlgorithmTraits(
-            requires=required_by_rule(self.rule) | required_by_delay(self.inner_delay),
-            partition=self.partition,
-            one_shot=True,
-            reports_visits=self.rule in COORDINATE_RULES,
-            may_overwrite_start=True,
-        )
+        return _traits(self.rule, self.inner_delay, self.partition)
 
     def __post_init__(self) -> None:
         choose(self.partition, ("shuffled", "contiguous", "replicated"), "partition", "SimuParallel")
@@ -107,7 +114,7 @@ class SimuParallel(SynchronousAlgorithm):
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         start_run = run_with_delay(model, self.inner_delay)
-        report = run(model, shard, task, progress, start_run=start_run)
+        report = run(model, shard, task, progress, start_run=start_run, bounds_contraction=False)
         # one worker is serial SGD
         if self.correction is None or task.n_workers == 1 or report.steps == 0:
             return report

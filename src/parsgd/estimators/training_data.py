@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse as sp
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import compute_class_weight
 
 from parsgd.core import DenseRows, Rows, Source
 from parsgd.data.contracts import Pose
 from parsgd.data.dataset import Dataset
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.utils.row_arrays import rows_of
 
 # Maximum rows of a stream held out for early stopping: they are kept in memory and scored every epoch.
 _MAX_HELD_OUT = 50_000
-_MAX_INT = np.iinfo(np.int32).max
 
 
 # Held-out rows, their encoded targets, and weights or None.
@@ -148,7 +148,7 @@ class StreamedData:
                 f"validation_fraction={fraction!r} of {self.dataset.n_rows} rows leaves no rows to train on or to"
                 " score. Change it, pass X_val and y_val, or disable early_stopping."
             )
-        seed = int(check_random_state(random).randint(_MAX_INT))
+        seed = draw_seed(random)
         rows, remaining = self.dataset.source(self.encoder).draw(n, seed)
         if rows.weight.size and not rows.weight.any():
             raise InvalidArgumentError(

@@ -27,7 +27,7 @@ def schedule_advance(
     # a merge without displacement still advances the schedule
     counted = np.abs(weights) if np.any(weights) else np.array([float(report.steps > 0) for report in reports])
     total, share = counted.sum(), len(reports) / max(n_active, 1)
-    return float(np.dot(counted, moved)) / total * share if total > 0.0 else 0.0
+    return float((counted * moved).sum()) / total * share if total > 0.0 else 0.0
 
 
 def worker_seed(seed: int, worker: int) -> int:

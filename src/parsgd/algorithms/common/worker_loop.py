@@ -41,17 +41,19 @@ def run(
     *,
     state: np.ndarray | None = None,
     start_run: StartRun | None = None,
+    bounds_contraction: bool = True,
 ) -> Report:
     """Run SGD on ``shard`` from ``task.state`` until the budget ends or the driver stops the run, and report.
 
     The result does not depend on how the run is split into compiled calls; equal budgets in examples give equal bits.
 
     If ``state`` is passed, the run updates that array in place instead of a copy of the task's state.  ``start_run``
-    replaces ``model.sgd_run``.
+    replaces ``model.sgd_run``.  Without ``bounds_contraction`` the report's ``log_contraction`` is 0, for merges that
+    do not use it.
     """
     if state is None:
         state = task.state if task.owned else private_copy(task.state)
-    return _Run(model, shard, task, progress, state, start_run or model.sgd_run).report()
+    return _Run(model, shard, task, progress, state, start_run or model.sgd_run).report(bounds_contraction)
 
 
 def private_copy(state: np.ndarray) -> np.ndarray:
@@ -115,7 +117,7 @@ class _Run:
         self.sgd_run = start_run(state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size)
         self.started = time.perf_counter()
 
-    def report(self) -> Report:
+    def report(self, bounds_contraction: bool) -> Report:
         task, model, sgd_run = self.task, self.model, self.sgd_run
         if task.budget.seconds == math.inf:
             self.most = whole_batches(task.cursor, self.most, self.shard.n_rows, model.batch_size)
@@ -143,7 +145,7 @@ class _Run:
             seconds=time.perf_counter() - self.started,
             schedule_step=sgd_run.schedule_step,
             lr_scale=self.lr_scale,
-            log_contraction=self._log_contraction(steps),
+            log_contraction=self._log_contraction(steps) if bounds_contraction else 0.0,
             converged=self.converged,
             epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,

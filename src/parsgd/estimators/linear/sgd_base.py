@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy import sparse
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.epochs import print_epochs
-from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.fitted.transaction import forget
@@ -29,6 +27,7 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import validate_data
+from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
@@ -58,6 +57,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
     _intercept_argument = "intercept_init"
     # score of a state on held-out rows
     _score = staticmethod(r2)
+    # random numbers that scikit-learn draws after the seed of the row order
+    _draws_after_seed = 0
 
     def _may_all_be_zero(self) -> bool:
         return bool(self.early_stopping)
@@ -160,7 +161,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         )
         parts = self._choose_parts(context, size, partial)
         stopping = StoppingRule(
-            tol=self.tol,
+            # one epoch decides nothing
+            tol=None if partial else self.tol,
             patience=int(self.n_iter_no_change),
             adaptive_from=float(self.eta0) if self.learning_rate == "adaptive" else None,
             monitor=self._with_threads(monitor, *parts),
@@ -269,7 +271,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         return self._seed(model, context), examples, monitor
 
     def _seed(self, model: Linear, context: FitContext) -> int:
-        return int(check_random_state(context.random_state).randint(MAX_INT)) if self.shuffle else 0
+        seed = draw_seed(context.random_state, after=self._draws_after_seed)
+        return seed if self.shuffle else 0
 
     def _validation(
         self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
@@ -343,7 +346,7 @@ def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
     zero_loss = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
     workers = fit.history[-1]["workers"]
     losses = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
-    final_loss = float(np.mean(losses)) if losses else 0.0
+    final_loss = sum(losses) / max(len(losses), 1)
     if zero_loss == 0.0 or final_loss <= _WARN_FACTOR * zero_loss:
         return
     message = (

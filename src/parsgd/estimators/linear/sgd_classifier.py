@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn import linear_model
 from sklearn.linear_model._base import LinearClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.extmath import softmax
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import streaming
-from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.linear.linear_validation import accuracy
 from parsgd.estimators.linear.sgd_base import BaseSGD
@@ -23,6 +21,7 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -241,10 +240,9 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         return seed, *self._validation(model, examples, context, X_val, y_val)
 
     def _seed(self, model: Linear, context: FitContext) -> int:
-        random_state = check_random_state(context.random_state)
-        if model.n_outputs == 1:
-            random_state.randint(1, MAX_INT)  # scikit-learn draws once before its shuffling seed
-        return int(random_state.randint(MAX_INT)) if self.shuffle else 0
+        # scikit-learn draws once before the shuffling seed of a binary fit, shuffled or not
+        seed = draw_seed(context.random_state, before=int(model.n_outputs == 1))
+        return seed if self.shuffle else 0
 
     def _validation_targets(self, y: np.ndarray) -> np.ndarray:
         return class_numbers(self.classes_, y)

@@ -63,6 +63,7 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
 
     _serves = losses.REGRESSOR
     _passive_loss = "epsilon_insensitive"
+    _draws_after_seed = 1
     _target_checks: ClassVar[dict[str, bool]] = {"y_numeric": True}
     loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDRegressor.loss_functions
 

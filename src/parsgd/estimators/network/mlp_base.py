@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,6 +28,7 @@ from parsgd.estimators.network.network_validation import r2, split_rows
 from parsgd.estimators.sklearn_callbacks import FitTasks, with_callbacks
 from parsgd.estimators.training_data import Examples, StreamedData, is_sparse
 from parsgd.estimators.validation.input_validation import validate_data
+from parsgd.estimators.validation.random_states import make_generator
 from parsgd.models.network.forward import BLOCK_ROWS, propagate, work_per_row
 from parsgd.models.network.network_model import Network
 from parsgd.models.row_blocks import rows_per_block
@@ -168,7 +169,7 @@ class BaseMLP(MLPRecords):
     def _fit_network(self, examples: Examples, context: FitContext, partial: bool, held_out: tuple | None) -> None:
         """Fit to the examples; ``held_out`` is the user's validation set in the kernels' format."""
         first = "coefs_" not in vars(self) or not (self.warm_start or partial)
-        random = check_random_state(context.random_state)
+        random = make_generator(context.random_state)
         layers = (examples.shape[1], *self._hidden_layers(), self.n_outputs_)
         plain = self._network(examples, layers, 1)
         # a list, so that the fit can take the start state out and no second reference keeps it in memory
