@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import sys
 import threading
@@ -268,11 +269,23 @@ def _exclusive(compiled: Any) -> Any:
     compile_types = compiled.compile
 
     def compile_alone(signature):
-        with first_use.exclusive(), _jit_enabled(), _announced():
+        with first_use.exclusive(), _jit_enabled(), _without_garbage_collection(), _announced():
             return compile_types(signature)
 
     compiled.compile = compile_alone
     return compiled
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause searches for cyclic garbage: Numba creates so many objects that they take a tenth of the compilation."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _CacheFile(IndexDataCacheFile):
