@@ -17,6 +17,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -145,9 +146,16 @@ def run(suite: Suite, quick: bool = False, show: bool = False) -> list[Case]:
     chosen = ["-k", f"not ({suite.slow})"] if quick else []
     # an empty configuration: the warnings that are errors in this project are none in scikit-learn's
     settings = ["-c", os.devnull, "-p", "no:cacheprovider", "-q", "--tb=short"]
-    output = contextlib.nullcontext() if show else contextlib.redirect_stdout(io.StringIO())
-    with substituted(suite, recorder.made), output, warnings.catch_warnings():
+    printed = io.StringIO()
+    output = contextlib.nullcontext() if show else contextlib.redirect_stdout(printed)
+    with contextlib.ExitStack() as stack:
+        # pytest also loads the configuration of tests in the working directory
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        for context in (substituted(suite, recorder.made), output, warnings.catch_warnings()):
+            stack.enter_context(context)
         pytest.main(["--pyargs", suite.file, *settings, *chosen], plugins=[recorder])
+    if not recorder.cases:
+        raise SystemExit(f"pytest ran no case of {suite.file}: {printed.getvalue()}")
     return list(recorder.cases.values())
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import linear_model
 from sklearn.utils import check_random_state
 
-from parsgd.estimators.validation.random_states import draw_seed, make_generator
+import parsgd
+from parsgd.estimators.validation.random_states import draw_seed, make_generator, skip_draws
 
 MAX_SEED = np.iinfo(np.int32).max
 
@@ -30,26 +32,32 @@ def test_integers_out_of_range_are_refused(bad):
         draw_seed(bad)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2), st.integers(0, 2))
-def test_seeds_are_drawn_between_other_draws(seed, before, after):
-    theirs = check_random_state(seed)
-    theirs.randint(1, MAX_SEED, size=before)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2))
+def test_seeds_are_drawn_after_other_draws(seed, skipped):
+    theirs, ours = np.random.RandomState(seed), np.random.RandomState(seed)
+    theirs.randint(1, MAX_SEED, size=skipped)
     expected = theirs.randint(MAX_SEED)
-    theirs.randint(1, MAX_SEED, size=after)
-    ours = np.random.RandomState(seed)
-    assert draw_seed(seed, before, after) == draw_seed(ours, before, after) == expected
+    skip_draws(ours, skipped)
+    skip_draws(seed, skipped)
+    assert draw_seed(seed, skipped) == draw_seed(ours, skipped) == expected
     assert ours.randint(MAX_SEED) == theirs.randint(MAX_SEED)
 
 
-def test_fits_advance_a_generator_as_scikit_learns_do():
-    from sklearn import linear_model
-
-    import parsgd
-
-    X = np.random.default_rng(0).standard_normal((20, 3))
-    for name in ("SGDClassifier", "SGDRegressor"):
-        for shuffle in (True, False):
-            states = [np.random.RandomState(0), np.random.RandomState(0)]
-            for library, state in zip((parsgd, linear_model), states, strict=True):
-                getattr(library, name)(random_state=state, shuffle=shuffle, max_iter=3, tol=None).fit(X, X[:, 0] > 0)
-            assert states[0].randint(1 << 30) == states[1].randint(1 << 30), (name, shuffle)
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize(("name", "n_classes"), [("SGDClassifier", 2), ("SGDClassifier", 3), ("SGDRegressor", 3)])
+def test_fits_draw_from_a_generator_as_scikit_learns_do(name, n_classes, early_stopping, shuffle):
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    y = np.arange(60) % n_classes
+    states = [np.random.RandomState(0), np.random.RandomState(0)]
+    ours, theirs = (
+        getattr(library, name)(
+            random_state=state, shuffle=shuffle, early_stopping=early_stopping, max_iter=3, tol=None, eta0=0.01
+        ).fit(X, y)
+        for library, state in zip((parsgd, linear_model), states, strict=True)
+    )
+    assert states[0].randint(MAX_SEED) == states[1].randint(MAX_SEED)
+    # one row order for all classes, and of the training rows only
+    same_order = not shuffle or not (early_stopping or (name == "SGDClassifier" and n_classes > 2))
+    if same_order:
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-10)

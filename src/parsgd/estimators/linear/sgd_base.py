@@ -27,7 +27,7 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import validate_data
-from parsgd.estimators.validation.random_states import draw_seed
+from parsgd.estimators.validation.random_states import draw_seed, skip_draws
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
@@ -57,8 +57,6 @@ class BaseSGD(SparseCoefMixin, SGDParams):
     _intercept_argument = "intercept_init"
     # score of a state on held-out rows
     _score = staticmethod(r2)
-    # random numbers that scikit-learn draws after the seed of the row order
-    _draws_after_seed = 0
 
     def _may_all_be_zero(self) -> bool:
         return bool(self.early_stopping)
@@ -267,12 +265,16 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
     ) -> tuple[int, Examples, Any]:
         """Return the seed, the training rows and the scorer of held-out rows, in the order of scikit-learn's draws."""
+        before, after = self._other_draws(model)
+        skip_draws(context.random_state, before)
         examples, monitor = self._validation(model, examples, context, X_val, y_val)
-        return self._seed(model, context), examples, monitor
+        seed = draw_seed(context.random_state, skipped=before)
+        skip_draws(context.random_state, after)
+        return seed if self.shuffle else 0, examples, monitor
 
-    def _seed(self, model: Linear, context: FitContext) -> int:
-        seed = draw_seed(context.random_state, after=self._draws_after_seed)
-        return seed if self.shuffle else 0
+    def _other_draws(self, model: Linear) -> tuple[int, int]:
+        """Return how many numbers scikit-learn draws before and after the seed of the row order."""
+        return 0, 0
 
     def _validation(
         self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any

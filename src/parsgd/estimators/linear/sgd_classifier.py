@@ -21,7 +21,6 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
-from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.floating import silent
@@ -233,16 +232,9 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         super().__setstate__(state)
         with_difference(self)
 
-    def _seed_and_split(
-        self, model: Linear, examples: Examples, context: FitContext, X_val: Any, y_val: Any
-    ) -> tuple[int, Examples, Any]:
-        seed = self._seed(model, context)
-        return seed, *self._validation(model, examples, context, X_val, y_val)
-
-    def _seed(self, model: Linear, context: FitContext) -> int:
-        # scikit-learn draws once before the shuffling seed of a binary fit, shuffled or not
-        seed = draw_seed(context.random_state, before=int(model.n_outputs == 1))
-        return seed if self.shuffle else 0
+    def _other_draws(self, model: Linear) -> tuple[int, int]:
+        # one-against-all draws a seed per class, of which the common row order takes the first
+        return (1, 0) if model.n_outputs == 1 else (0, len(self.classes_) - 1)
 
     def _validation_targets(self, y: np.ndarray) -> np.ndarray:
         return class_numbers(self.classes_, y)

@@ -63,7 +63,6 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
 
     _serves = losses.REGRESSOR
     _passive_loss = "epsilon_insensitive"
-    _draws_after_seed = 1
     _target_checks: ClassVar[dict[str, bool]] = {"y_numeric": True}
     loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = linear_model.SGDRegressor.loss_functions
 
@@ -106,6 +105,9 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
         loss = self._described_loss
         encoder = ValueEncoder(str(examples.dtype), loss.name if loss.nonnegative_targets else None)
         return self._linear(examples, 1), encoder
+
+    def _other_draws(self, model: Linear) -> tuple[int, int]:
+        return 0, 1
 
     @streaming.blockwise
     def predict(self, X: MatrixLike) -> np.ndarray:

@@ -29,27 +29,31 @@ def make_generator(random_state: Any) -> np.random.RandomState:
     return generator
 
 
-def draw_seed(random_state: Any, before: int = 0, after: int = 0) -> int:
-    """Draw the seed of a fit's row order between other draws, so that a generator advances as in scikit-learn.
+def skip_draws(random_state: Any, n: int) -> None:
+    """Advance a generator by ``n`` draws; an integer stands for a new generator at every use."""
+    if not isinstance(random_state, Integral):
+        _skip(check_random_state(random_state), n)
 
-    >>> draw_seed(7) == draw_seed(7, after=1) != draw_seed(7, before=1)
+
+def draw_seed(random_state: Any, skipped: int = 0) -> int:
+    """Draw the seed of a fit's row order; of an integer's new generator, after ``skipped`` other draws.
+
+    >>> draw_seed(7) == draw_seed(7) != draw_seed(7, skipped=1)
     True
     """
     if isinstance(random_state, Integral):
-        return _seed_of(int(random_state), before)
-    return _draw(check_random_state(random_state), before, after)
+        return _seed_of(int(random_state), skipped)
+    return int(check_random_state(random_state).randint(_MAX_SEED))
 
 
 @lru_cache(maxsize=64)
-def _seed_of(number: int, before: int) -> int:
+def _seed_of(number: int, skipped: int) -> int:
     """Return the seed for an integer ``random_state``, drawn once for many small ``partial_fit`` calls."""
-    return _draw(make_generator(number), before, 0)
+    generator = make_generator(number)
+    _skip(generator, skipped)
+    return int(generator.randint(_MAX_SEED))
 
 
-def _draw(generator: np.random.RandomState, before: int, after: int) -> int:
-    for _ in range(before):
+def _skip(generator: np.random.RandomState, n: int) -> None:
+    for _ in range(n):
         generator.randint(1, _MAX_SEED)
-    seed = int(generator.randint(_MAX_SEED))
-    for _ in range(after):
-        generator.randint(1, _MAX_SEED)
-    return seed
