@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import parsgd
 from parsgd.testing.problems import labels, unit_rows
@@ -77,3 +78,17 @@ def test_they_are_merged_and_handed_to_scikit_learn():
     np.testing.assert_allclose(mean.coef_, (parts[0].coef_ + parts[1].coef_) / 2, rtol=1e-12)
     assert learned.score(X, Y) > 0.8
     np.testing.assert_array_equal(parts[0].to_sklearn().coef_, parts[0].coef_)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_many_features_that_are_zero_change_nothing(settings):
+    few = sparse.csr_matrix(X)
+    many = sparse.csr_matrix((few.data, few.indices, few.indptr), shape=(len(X), 200_000))  # a state of over 1 MiB
+    models = [parsgd.SGDClassifier("softmax", **SHORT | settings).fit(rows, Y) for rows in (few, many)]
+    for _ in range(2):
+        assert models[1].coef_.shape == (1, 200_000)
+        np.testing.assert_allclose(models[1].coef_[:, :5], models[0].coef_, rtol=1e-9)
+        np.testing.assert_allclose(models[1].intercept_, models[0].intercept_, rtol=1e-9)
+        assert not models[1].coef_[:, 5:].any()
+        if "class_weight" not in settings:
+            models = [model.partial_fit(rows, Y) for model, rows in zip(models, (few, many), strict=True)]

@@ -22,7 +22,7 @@ from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.linear_validation import BLOCK_UNIT, r2, validation_rows
 from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.estimators.linear.sgd_params import SGDParams
-from parsgd.estimators.linear.two_classes import both_rows
+from parsgd.estimators.linear.two_classes import is_one_row, set_rows
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
@@ -254,11 +254,14 @@ class BaseSGD(SparseCoefMixin, SGDParams):
             averaging = bool(self.average) and "_standard_coef" in vars(self)
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self._intercept
-        if model.n_outputs == 2:
-            # softmax of two classes; two given rows are used unchanged
-            coef_init, intercept_init = both_rows(coef_init, model.n_features), both_rows(intercept_init, 1)
-        coef = initial(coef_init, self._coef_shape(model), examples.dtype, "coef_init")
-        intercept = initial(intercept_init, (model.n_outputs,), examples.dtype, self._intercept_argument)
+        # softmax of two classes has one row or two
+        single = model.n_outputs == 2 and is_one_row(coef_init, model.n_features)
+        shape = (1, model.n_features) if single else self._coef_shape(model)
+        coef = initial(coef_init, shape, examples.dtype, "coef_init")
+        single = model.n_outputs == 2 and is_one_row(intercept_init, 1)
+        intercept = initial(
+            intercept_init, (1 if single else model.n_outputs,), examples.dtype, self._intercept_argument
+        )
         return coef, intercept
 
     def _seed_and_split(
@@ -295,11 +298,11 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         state = model.init(seed)
         views = model.views(state)
         if coef is not None:
-            views["coef"][:] = coef.reshape(model.n_outputs, -1).T
+            set_rows(views["coef"], coef)
         if intercept is not None:
-            views["intercept"][:] = intercept
+            set_rows(views["intercept"].reshape(1, -1), intercept)
         if model.average and getattr(self, "_average_coef", None) is not None:
-            views["mean_coef"][:] = np.asarray(self._average_coef).reshape(model.n_outputs, -1).T
+            set_rows(views["mean_coef"], np.asarray(self._average_coef))
             views["mean_intercept"][:] = self._average_intercept
         if "squares" in views and getattr(self, "_squares", None) is not None:
             views["squares"][:] = self._squares.reshape(model.n_outputs, -1).T

@@ -16,7 +16,7 @@ from parsgd.estimators import streaming
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.linear.linear_validation import accuracy
 from parsgd.estimators.linear.sgd_base import BaseSGD
-from parsgd.estimators.linear.two_classes import difference, with_difference
+from parsgd.estimators.linear.two_classes import difference, difference_in_place, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
@@ -225,7 +225,10 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
 
     def _coef_attributes(self, coef: np.ndarray, intercept: np.ndarray) -> dict[str, np.ndarray]:
         if len(coef) == 2:
-            coef, intercept = difference(coef), difference(intercept)
+            # averages are stored in both forms
+            is_free = coef.flags.f_contiguous and not coef.flags.owndata and not self.average
+            coef = difference_in_place(coef) if is_free else difference(coef)
+            intercept = difference(intercept)
         return {"coef_": coef, "intercept_": intercept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

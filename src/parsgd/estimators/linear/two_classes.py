@@ -12,6 +12,9 @@ import numpy as np
 
 from parsgd.kernels import losses
 
+# Values that are subtracted at a time.
+_BLOCK = 1 << 16
+
 
 def difference(array: Any) -> Any:
     """Subtract the first class from the second: ``(1, ...)`` of ``(2, ...)``.
@@ -32,12 +35,36 @@ def halves(array: Any) -> np.ndarray:
     return np.concatenate([-half, half])
 
 
-def both_rows(given: Any, size: int) -> Any:
-    """Expand one row to two, ``(2, size)`` or for a single number ``(2,)``; return anything else unchanged."""
-    if given is None or np.shape(given) not in ((size,), (1, size)):
-        return given
-    rows = halves(given)
-    return rows.ravel() if size == 1 and np.shape(given) == (1,) else rows.reshape(2, size)
+def difference_in_place(rows: np.ndarray) -> np.ndarray:
+    """Return the difference, ``(1, n)``, in the memory of an F-ordered array ``(2, n)`` that is no longer used.
+
+    >>> difference_in_place(np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]], order="F"))
+    array([[4., 3., 2.]])
+    """
+    pairs, values = rows.T, rows.ravel(order="K")
+    for begin in range(0, len(pairs), _BLOCK):
+        block = pairs[begin : begin + _BLOCK]
+        # the place of these values in the memory is that of pairs already read
+        values[begin : begin + len(block)] = block[:, 1] - block[:, 0]
+    return values[: len(pairs)].reshape(1, -1)
+
+
+def is_one_row(given: Any, size: int) -> bool:
+    """Return True if ``given`` is one row of ``size`` coefficients, or a single intercept if ``size`` is 1."""
+    return given is not None and np.shape(given) in ((size,), (1, size))
+
+
+def set_rows(weights: np.ndarray, rows: np.ndarray) -> None:
+    """Set ``weights (n, n_outputs)`` to the rows, or for two outputs to opposite halves of one row of ``n`` values.
+
+    >>> weights = np.empty((1, 2)); set_rows(weights, np.array([[3.0]])); weights
+    array([[-1.5,  1.5]])
+    """
+    if rows.size == weights.size:
+        weights[:] = rows.reshape(weights.shape[1], -1).T
+        return
+    np.multiply(rows.ravel(), 0.5, out=weights[:, 1], casting="same_kind")
+    np.negative(weights[:, 1], out=weights[:, 0])
 
 
 def is_difference(estimator: Any) -> bool:
