@@ -51,7 +51,9 @@ def check_algorithm(algorithm: core.Algorithm) -> None:
     if budget.seconds is None:
         must(result.examples >= 3 * source.n_rows, "Three epochs must visit at least three times the number of rows.")
         if algorithm.quorum(2) == 2:
-            must(result.examples == 3 * source.n_rows, "Three epochs must visit every row three times.")
+            # one that divides the rows anew during a fit may end it within a round
+            too_many = result.examples >= 4 * source.n_rows
+            must(not too_many, "Three epochs must not visit all rows a fourth time.")
 
 
 def _shares_memory(algorithm: core.Algorithm) -> bool:
