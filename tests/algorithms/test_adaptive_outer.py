@@ -371,6 +371,7 @@ def test_the_clock_counts_the_steps_of_those_that_are_left(losing):
     assert found.schedule_step == 1 + sum(w["steps"] for entry in found.history for w in entry["workers"])
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_at_raised_rates_is_made_again_without_them():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((800, 10))

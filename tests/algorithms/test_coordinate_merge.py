@@ -252,6 +252,7 @@ def test_tasks_with_few_visits_make_sparse_reports_that_are_exact(settings, is_s
     assert expand(ours, model, start).state.tobytes() == dense.state.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [LocalSGD(0.1, rule="coordinate"), SimuParallel(rule="touched", correction=0.5)])
 def test_a_fit_with_sparse_reports_has_the_bits_of_dense_ones(monkeypatch, algorithm):
     X = sparse.random(200, 5000, 0.002, "csr", random_state=0)

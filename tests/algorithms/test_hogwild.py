@@ -79,6 +79,7 @@ def disjoint(n_rows, n_workers, n_classes=0, dtype=np.float64):
     return X, y, owner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_workers", [2, 3])
 def test_on_features_of_their_own_workers_make_the_steps_that_each_would_make_alone(n_workers, dtype):
@@ -144,6 +145,7 @@ def test_no_step_of_what_all_steps_move_is_lost(n_workers):
     assert (model.views(start)["coef"] == 1.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_a_scale_that_becomes_tiny_is_folded_into_the_weights_by_one_of_the_workers(n_outputs, dtype):
@@ -220,6 +222,7 @@ def test_it_keeps_the_contract(algorithm):
     check_algorithm(algorithm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"dtype": "float32"}, {"penalty": "elasticnet"}, {"schedule": "optimal"}, {"batch_size": 4}],
@@ -301,6 +304,7 @@ def test_on_sparse_rows_it_arrives_about_where_serial_sgd_arrives(dtype, setting
     assert ours - theirs < 0.05 * (start - theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer. Maximum iterations")
 @pytest.mark.parametrize("solver", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
@@ -402,6 +406,7 @@ def test_the_state_it_was_given_and_the_one_it_returns_are_nobody_elses():
     assert not np.shares_memory(found.state, start)
 
 
+@pytest.mark.slow
 def test_own_losses_are_shared_too():
     class Absolute:
         def loss(self, y, p):

@@ -45,6 +45,7 @@ def loss(model, y, states, weights, rows=TEST, base=0.0):
     return model.mean_loss(model.decision(state, part.x), part)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 @given(n_workers=st.integers(1, 12), seed=st.integers(0, 99), spread=st.floats(0.1, 10.0))
 def test_on_the_sample_they_are_never_worse_than_by_steps(name, n_workers, seed, spread):

@@ -25,6 +25,7 @@ def test_a_share_is_the_limits_time_over_ours():
     assert limits.with_target(found[0], 0.6).met is False
 
 
+@pytest.mark.slow
 def test_quick_limits_have_a_target_for_each_problem(tmp_path):
     readings = limits.measure(Options(tmp_path, quick=True, n_turns=1))
     assert [reading.target for reading in readings if reading.target is not None] == [0.60, 0.70, 0.88]

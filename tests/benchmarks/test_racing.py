@@ -71,6 +71,7 @@ def test_without_data_the_figure_says_what_it_needs(tmp_path):
     assert all("--data" in reading.note and not reading.values for reading in readings)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_everybody_takes_the_same_turns(tmp_path):
     readings = time_to_accuracy.measure(Options(tmp_path, quick=True, n_turns=2))

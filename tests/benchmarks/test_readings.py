@@ -28,6 +28,7 @@ def taken(*rows, **changes):
     return replace(Taken("abc", "2026-01-01 00:00 UTC", 3, MACHINE, tuple(rows)), **changes)
 
 
+@pytest.mark.slow
 def test_everybody_is_warmed_up_once_and_takes_every_turn():
     calls = []
     runs = {name: lambda name=name: calls.append(name) or len(calls) for name in "ab"}

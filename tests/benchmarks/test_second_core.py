@@ -23,6 +23,7 @@ def load():
     return lambda name: tasks.load(name, None)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["enron_spam", "covtype", "nycflights", "news20_softmax", "fashion_mnist"])
 @pytest.mark.parametrize("workers", [ONE, TWO], ids=["one", "two"])
@@ -37,6 +38,7 @@ def test_a_curve_has_the_losses_of_whole_fits(name, workers, load):
     assert ours[-1] < ours[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_the_initial_loss_is_that_of_the_prediction_zero(name, load):
@@ -83,6 +85,7 @@ def test_a_schedule_that_an_algorithm_refuses_is_at_no_goal(load):
     assert found.losses[1:] == (np.inf, np.inf)
 
 
+@pytest.mark.slow
 def test_every_number_of_workers_has_the_same_grid(load, monkeypatch):
     task, seen = load("adult"), {ONE: [], TWO: []}
 

@@ -12,6 +12,7 @@ from parsgd.model_io import model_files
 ARGUMENTS = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local")
 
 
+@pytest.mark.slow
 def test_more_passes_are_those_of_a_longer_fit(cli, table_csv, tmp_path):
     arguments = (table_csv, *ARGUMENTS, "--tol", "none")
     kept = (*arguments, "--checkpoint", tmp_path / "kept", "--checkpoint-seconds", "0", "--resume")

@@ -121,6 +121,7 @@ def test_a_fit_that_is_done_is_not_said_to_go_on(cli, table_csv, tmp_path):
         assert "training is complete" in cli("info", kept).stdout
 
 
+@pytest.mark.slow
 def test_networks_and_regressors_are_known_by_their_parameters(cli, table_csv, tmp_path):
     for model, options in (("sgd-regressor", ()), ("mlp-regressor", ("--hidden", "4,3"))):
         kept = tmp_path / model

@@ -260,6 +260,7 @@ def test_a_folder_is_read_without_what_is_no_data(tmp_path, monkeypatch):
     assert open_dataset(".", target="y").n_rows == 2
 
 
+@pytest.mark.slow
 def test_opening_is_linear_in_columns(tmp_path):
     names = [f"column {i}" for i in range(20_000)]
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 20_000)).round(3), columns=names)

@@ -121,6 +121,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
     assert len(brought) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "dtype"), [(2, np.float64), (16, np.float32), (17, np.float64), (40, np.float32), (300, np.float32)]
 )

@@ -479,6 +479,7 @@ def test_an_engine_can_be_saved_with_its_estimator(tmp_path):
 SHADOWS = ("json", "queue", "uuid", "select", "struct", "tempfile", "numbers", "secrets")
 
 
+@pytest.mark.slow
 def test_files_of_the_current_folder_take_the_place_of_no_module_in_workers(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     for name in (*SHADOWS, "sitecustomize"):

@@ -52,6 +52,7 @@ def test_who_is_twice_as_fast_reports_twice_as_often():
     assert times[-1] == pytest.approx(800 / (3 * 1024.0), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_thousand_unequal_workers_are_no_matter():
     rng = np.random.default_rng(0)
     engine = Simulated(

@@ -69,6 +69,7 @@ def test_the_logistic_loss_written_outside_is_the_built_in_one(n_jobs, extra):
     same(own, built_in)
 
 
+@pytest.mark.slow
 def test_it_serves_several_classes_one_against_the_rest():
     own, built_in = (
         parsgd.SGDClassifier(loss, n_jobs=1, **QUICK).fit(X, labels(X, 3)) for loss in (Logistic(), "log_loss")
@@ -265,6 +266,7 @@ def cell_of(value):
     return names["Cell"]()
 
 
+@pytest.mark.slow
 def test_ints_are_numbers():
     ours = parsgd.SGDRegressor(cell_of("1 if p > y else -1"), n_jobs=1, **QUICK).fit(X, NUMBERS)
     theirs = parsgd.SGDRegressor(cell_of("1.0 if p > y else -1.0"), n_jobs=1, **QUICK).fit(X, NUMBERS)

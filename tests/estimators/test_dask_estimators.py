@@ -50,6 +50,7 @@ def test_the_active_client_is_taken(client):
     assert model.predict(ARRAY).shape == (120,)
 
 
+@pytest.mark.slow
 def test_dataframes_keep_their_index(client):
     frame = pd.DataFrame(X, columns=list("abcd"), index=range(1000, 1120))
     model = parsgd.dask.DaskSGDClassifier(**QUICK)

@@ -484,6 +484,7 @@ def test_verbose_fits_print_how_they_get_on(capsys, settings):
 # -- in company ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_search_over_sizes_and_solvers_finds_the_same_in_two_processes():
     grid = {"mlpclassifier__hidden_layer_sizes": [(4,), (16, 8)], "mlpclassifier__solver": ["adam", "adamw"]}
     pipeline = make_pipeline(StandardScaler(), MLPClassifier(learning_rate_init=0.01, **{**SMALL, "max_iter": 15}))

@@ -163,6 +163,7 @@ def test_limits_of_the_number_of_threads():
         assert count_threads(None, "auto", "SGDClassifier") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["softmax", "regressor", "network", "network regressor"])
 @pytest.mark.parametrize("form", [DENSE, CSR])
 def test_validation_scores_during_a_fit(kind, form, threads):

@@ -168,6 +168,7 @@ def test_nor_are_small_parts_of_many_rows():
     SGDRegressor(n_jobs=8, engine="serial").partial_fit(X, targets(X))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::parsgd.errors.TooFewRowsWarning")
 def test_the_warning_is_of_a_harm_that_is_there():
     X, y = load_diabetes(return_X_y=True)

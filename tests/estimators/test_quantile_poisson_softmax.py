@@ -102,6 +102,7 @@ def test_softmax_of_two_classes_scores_by_the_difference():
     np.testing.assert_array_equal(model.predict(X), (scores > 0).astype(int))
 
 
+@pytest.mark.slow
 @given(n_classes=st.integers(3, 20), seed=st.integers(0, 3))
 def test_the_softmax_gradients_sum_to_zero_over_the_classes_and_so_do_the_weights(n_classes, seed):
     rows = unit_rows(60, 4, seed=seed)

@@ -47,6 +47,7 @@ SCORED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.cover(1)
 @pytest.mark.parametrize(("model", "y"), SCORED, ids=[str(model)[:60] for model, _ in SCORED])
 @pytest.mark.parametrize("kind", [np.float64, np.float32, sparse.csr_matrix])

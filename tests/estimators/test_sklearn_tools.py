@@ -183,6 +183,7 @@ def fitted_bits(rows, y):
     return bits(SGDRegressor(n_jobs=2, **QUICK).fit(rows, y))
 
 
+@pytest.mark.slow
 def test_wide_indices_give_what_narrow_ones_give():
     narrow = unit_rows(150, 5, layout="csr")
     wide = narrow.copy()

@@ -117,6 +117,7 @@ def test_networks_of_numbers_predict_the_same(loss, n_outputs, dtype):
     there_and_back(quietly(model.fit, X, np.abs(X[:, :n_outputs]).squeeze()), X)
 
 
+@pytest.mark.slow
 def test_own_losses_become_what_predicts_the_same():
     X, y = ROWS, ROWS[:, 0]
     model = parsgd.SGDRegressor(Cubed(), eta0=1e-3, **SHORT).fit(X, y)

@@ -79,6 +79,7 @@ def test_the_simulated_rows_keep_the_contract_of_sources(example):
     check_source(open_dataset(pieces).source())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "threads", "processes", "simulated"])
 def test_the_simulated_rows_are_learned_by_every_engine(example, engine):
     simulated = example("own_source").Simulated

@@ -80,6 +80,7 @@ def test_a_kernel_without_averages_and_l1_penalties_does_not_compile_them():
     assert not {"apply_l1", "compute_passive_step", "compute_squared_norm"} & compiled
 
 
+@pytest.mark.slow
 def test_two_losses_of_one_class_of_losses_are_compiled_once():
     FITS["own loss"](1, max_iter=2, tol=None)
     again = parsgd.SGDRegressor(Cube(2.0), max_iter=2, tol=None, n_jobs=1)

@@ -54,6 +54,7 @@ def test_a_registered_loss_is_accepted_by_name_and_lowers_itself(loss):
     assert value < 0.5 * np.mean([log_cosh(0.5, y, 0.0)[1] for y in Y])
 
 
+@pytest.mark.slow
 def test_its_fits_are_those_of_the_same_loss_as_an_object(loss):
     class LogCosh:
         def __init__(self):
@@ -72,6 +73,7 @@ def test_its_fits_are_those_of_the_same_loss_as_an_object(loss):
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_classifier_with_it_predicts_probabilities_of_several_classes(loss):
     ours = parsgd.SGDClassifier("log_cosh", epsilon=1.0, **QUICK).fit(X, labels(X, 3))
     np.testing.assert_allclose(ours.predict_proba(X).sum(axis=1), 1.0)

@@ -131,6 +131,7 @@ def test_shards_of_any_size_give_the_bits_of_serial_rounds(
     assert_same(fit("threads"), fit("serial"))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     n_rows=st.integers(3, 80),

@@ -192,6 +192,7 @@ def test_an_index_that_names_types_of_another_version_is_written_anew(monkeypatc
     assert compiling.kernel(double)._cache._cache_file._load_index()
 
 
+@pytest.mark.slow
 def test_kernels_compile_where_numba_is_told_not_to():
     run(
         """

@@ -166,6 +166,7 @@ def test_a_fit_that_fails_gives_the_terminal_back():
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "drawn", "said"),
     [({"TERM": "dumb"}, False, True), ({"PARSGD_PROGRESS": "lines"}, False, True), ({"CI": "true"}, False, False)],
