@@ -296,3 +296,26 @@ def test_when_the_driver_is_killed_its_processes_end(tmp_path):
         driver.kill()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_shared_data_for_which_there_is_no_space_are_an_error_that_says_so(tmp_path):
+    code = (
+        "import resource, signal, numpy as np, parsgd\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "X = np.random.default_rng(0).standard_normal((400, 500))\n"
+        "try:\n"
+        "    parsgd.SGDClassifier(n_jobs=2, algorithm='local', engine='processes').fit(X, X[:, 0] > 0)\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    path = os.pathsep.join([str(Path(parsgd.__file__).parents[1]), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert "could not share" in ended.stdout, ended.stderr
+    assert "engine='threads'" in ended.stdout

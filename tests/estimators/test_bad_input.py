@@ -7,7 +7,16 @@ import pytest
 from scipy import sparse
 
 import parsgd
-from parsgd import LocalSGD, SGDClassifier, SGDOneClassSVM, SGDRegressor, SimuParallel, WeightedAverage
+from parsgd import (
+    LocalSGD,
+    MLPClassifier,
+    MLPRegressor,
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
+    SimuParallel,
+    WeightedAverage,
+)
 from parsgd.engines.serial import Serial
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -78,10 +87,13 @@ def refused(estimator, *fitted, match, **fit_params):
         ("engine", "thread"),
         ("engine", Serial),
         ("random_state", "seed"),
+        ("random_state", 1.5),
+        ("random_state", -1),
+        ("random_state", 2**32),
     ],
 )
 def test_a_parameter_that_cannot_be_used_is_named(kind, name, value):
-    refused(kind(**{name: value}), match=name if name != "random_state" else "seed")
+    refused(kind(**{name: value}), match=name)
 
 
 @pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
@@ -245,6 +257,37 @@ def test_counts_are_not_negative():
 )
 def test_sample_weights_that_cannot_be_used_are_refused(kind, weight, match):
     refused(kind(), match=match, sample_weight=weight)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+def test_a_start_that_is_not_finite_is_refused(kind, bad):
+    refused(kind(), match="coef_init", coef_init=np.full(4, bad))
+    refused(kind(), match="intercept_init", intercept_init=np.array([bad]))
+
+
+@pytest.mark.parametrize("kind", [SGDClassifier, MLPClassifier])
+def test_class_weights_that_are_not_finite_are_refused(kind):
+    refused(kind(class_weight={0: np.nan, 1: 1.0}), match="class_weight")
+
+
+@pytest.mark.parametrize("kind", [SGDRegressor, MLPRegressor])
+def test_missing_targets_among_objects_are_refused(kind):
+    refused(kind(), X, np.array([None, 1.0] * 30, dtype=object), match="y contains NaN")
+
+
+@pytest.mark.parametrize("kind", [SGDClassifier, MLPClassifier])
+def test_partial_fit_refuses_no_classes(kind):
+    with pytest.raises(InvalidArgumentError, match="classes must contain"):
+        kind().partial_fit(X, Y, classes=[])
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (4, 1)])
+@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+def test_a_start_of_one_row_may_have_any_shape(kind, shape):
+    start = np.arange(4.0)
+    expected = kind(random_state=0).fit(X, Y, coef_init=start)
+    assert np.array_equal(kind(random_state=0).fit(X, Y, coef_init=start.reshape(shape)).coef_, expected.coef_)
 
 
 @pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])

@@ -146,7 +146,7 @@ def test_a_parameter_that_cannot_be_used_is_named_and_so_is_the_class(kind, name
 
 @pytest.mark.parametrize("value", ["seed", 1.5])
 def test_a_random_state_that_is_none_is_refused(value):
-    refused(MLPClassifier(random_state=value), match=f"{value}.* cannot be used to seed")
+    refused(MLPClassifier(random_state=value), match=f"'random_state' parameter .* Got '?{value}'? instead")
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -470,6 +470,11 @@ def test_a_huge_rate_in_partial_fit_is_an_error_too(works):
     wild = MLPRegressor(solver="sgd", learning_rate_init=1e300, batch_size=10, random_state=0, n_jobs=1)
     with pytest.raises(DivergedError, match="epoch #1"):
         wild.partial_fit(X, T)
+
+
+def test_a_loss_that_explodes_within_the_finite_numbers_is_an_error(works):
+    with pytest.raises(DivergedError, match=r"the mean loss is .* learning_rate_init"):
+        MLPRegressor(hidden_layer_sizes=(3,), solver="sgd", random_state=0, max_iter=3).fit(1e6 * X, T)
 
 
 def test_large_targets_are_an_error_for_lbfgs(works):

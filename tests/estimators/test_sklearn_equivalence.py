@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import linear_model
 from sklearn.exceptions import ConvergenceWarning
 
@@ -83,6 +84,16 @@ def test_regressors_stop_where_scikit_learns_do(layout, loss, penalty, schedule)
     y = targets(X)
     for order in ({"shuffle": True, "random_state": 3}, {"shuffle": False}):
         assert_same(*both("SGDRegressor", lambda model: model.fit(X, y), **settings, **order))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("seed", range(4))
+def test_one_class_svms_of_rows_without_values_round_as_scikit_learns_do(layout, seed):
+    X = np.random.default_rng(seed).standard_normal((60, 4))
+    X[::7] = 0.0
+    X = sparse.csr_matrix(X) if layout == "csr" else X
+    settings = {"learning_rate": "constant", "eta0": 0.05, "max_iter": 5, "tol": None, "random_state": seed}
+    assert_same(*both("SGDOneClassSVM", lambda model: model.fit(X), **settings))
 
 
 @pytest.mark.cover(2)

@@ -13,6 +13,12 @@ from parsgd.errors import InvalidArgumentError
 _MAX_TABLE_SPAN = 1 << 16
 
 
+def check_classes(classes: Any) -> None:
+    """Check the argument ``classes`` of ``partial_fit``."""
+    if classes is not None and np.size(classes) == 0:
+        raise InvalidArgumentError("classes must contain the labels of all calls; it is empty.")
+
+
 @dataclass(frozen=True, eq=False)
 class LabelEncoder:
     """Encoder of class labels.
@@ -68,6 +74,8 @@ class ValueEncoder:
     def __call__(self, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         if y.dtype.kind not in "biuf":
             raise InvalidArgumentError(f"A regression needs numbers as targets; the first one is {y[0]!r}.")
+        if y.dtype.kind == "f" and not np.isfinite(y).all():  # None in an array of objects
+            raise InvalidArgumentError("Input y contains NaN or infinity; a regression needs finite targets.")
         if self.nonnegative_loss and np.any(y < 0):
             raise InvalidArgumentError(
                 f"loss={self.nonnegative_loss!r} needs targets y >= 0; the smallest one is {y.min()}."

@@ -31,6 +31,13 @@ _MAX_HELD_OUT = 50_000
 HeldOutRows = tuple[Any, np.ndarray, np.ndarray | None]
 
 
+def finite_class_weight(weights: np.ndarray) -> np.ndarray:
+    """Return the weights of the classes; raise InvalidArgumentError if one is not finite."""
+    if not np.isfinite(weights).all():
+        raise InvalidArgumentError(f"class_weight must be finite; the weights of the classes are {weights}.")
+    return weights
+
+
 @dataclass(frozen=True, eq=False)
 class InMemoryData:
     """Arrays in memory: ``x`` in C order or CSR, labels ``y`` as given, ``weight (n_rows,)`` or None.
@@ -69,7 +76,7 @@ class InMemoryData:
 
     def class_factors(self, class_weight: Any, classes: np.ndarray) -> np.ndarray:
         """Compute the weights of the classes ``(n_classes,)`` from the labels."""
-        return compute_class_weight(class_weight, classes=classes, y=self.y)
+        return finite_class_weight(compute_class_weight(class_weight, classes=classes, y=self.y))
 
     def encode_targets(self, encoder: Pose) -> InMemoryData:
         """Return the data with targets and weights encoded for the kernels."""
@@ -130,9 +137,9 @@ class StreamedData:
 
     def class_factors(self, class_weight: Any, classes: np.ndarray) -> np.ndarray:
         found = self.dataset.targets()
-        return compute_class_weight(
-            class_weight, classes=classes, y=self.dataset.classes, sample_weight=found.counts.astype(float)
-        )
+        counts = found.counts.astype(float)
+        weights = compute_class_weight(class_weight, classes=classes, y=self.dataset.classes, sample_weight=counts)
+        return finite_class_weight(weights)
 
     def encode_targets(self, encoder: Pose) -> StreamedData:
         return replace(self, encoder=encoder)

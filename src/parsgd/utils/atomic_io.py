@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,8 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path next to ``path``, and rename it to ``path`` if the block succeeds.
 
     ``path`` contains the old or the new content, even after a power failure.  The content is synchronized to disk
-    before the name, and the name before this function returns.  A device or a pipe is written directly.
+    before the name, and the name before this function returns.  An existing file keeps its permissions.  A device or a
+    pipe is written directly.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -31,11 +34,19 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     written = path.with_name(f"{_TEMPORARY}{temporary.owner()}-{secrets.token_hex(4)}-{path.name}")
     with temporary.kept(written, _TEMPORARY, f"-{path.name}"):
+        if mode is not None:
+            # nobody else may read the content in the meantime
+            os.close(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
         yield written
         with open(written, "rb+") as file:
             os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(written, mode)
         os.replace(written, path)
     sync_folder(path.parent)
 

@@ -59,7 +59,9 @@ class Background:
             self.jobs.put(None)
 
     def __del__(self) -> None:
-        self._dismiss()
+        # Ctrl-C may have ended __init__
+        if "threads" in vars(self):
+            self._dismiss()
 
 
 def _work(jobs: SimpleQueue, idle: threading.Semaphore) -> None:

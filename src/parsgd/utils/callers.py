@@ -7,17 +7,19 @@ import warnings
 from types import FrameType
 
 # Modules skipped between an estimator's work and the code that called it.
-_OURS = ("parsgd", "sklearn.base", "sklearn.callback", "contextlib")
+_OURS = ("parsgd", "sklearn.base", "sklearn.callback", "contextlib", "importlib", "numba")
 
 
 def caller_of(frame: FrameType | None) -> tuple[int, str]:
-    """Return the number of frames to the nearest caller outside of parsgd and scikit-learn, and its module."""
+    """Return the number of frames to the nearest caller outside of parsgd and its libraries, and its module."""
     level = 1
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if not any(name == ours or name.startswith(f"{ours}.") for ours in _OURS):
             return level, name
-        frame, level = frame.f_back, level + 1
+        # Python does not count the frames of an import
+        level += "importlib._bootstrap" not in frame.f_code.co_filename
+        frame = frame.f_back
     return level, ""
 
 

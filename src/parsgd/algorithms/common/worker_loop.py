@@ -245,5 +245,6 @@ class _Run:
 
     def _divergence(self) -> DivergedError:
         epoch = max(self.task.cursor + self.examples - 1, 0) // self.shard.n_rows + 1
-        what = f"the parameters of worker {self.task.worker} became NaN or infinite in round {self.task.round}"
+        part = "objective" if self.model.finite(self.state) else "parameters"
+        what = f"the {part} of worker {self.task.worker} became NaN or infinite in round {self.task.round}"
         return diverged(self.model.divergence, epoch, what)

@@ -60,6 +60,12 @@ def _pack(
 ) -> bytes:
     try:
         return pickler.pack(value, place_first, by_value)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"engine='processes' could not share {next(iter(parts))} with other processes ({error}). Raise the limit on"
+            " memory or file size, or use engine='threads'",
+        ) from error
     except Exception as error:
         name, found, why = _unpicklable_part(parts) or (*next(iter(parts.items())), error)
         raise IncompatiblePartsError(

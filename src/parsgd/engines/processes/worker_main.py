@@ -46,6 +46,7 @@ def main(file: int, driver: int, tied: bool) -> NoReturn:
     os.set_inheritable(file, False)
     worker = Worker(Channel(socket.socket(fileno=file)))
     threading.Thread(target=_send_heartbeats, args=(worker, driver), name="parsgd-heartbeat", daemon=True).start()
+    first_use.kernels("lowlevel.compiling").mute_cache_warning()
     with blas_threads.one_thread():
         # import now, because it takes time, so that all workers start equally prepared
         first_use.kernels("shuffling")

@@ -12,7 +12,7 @@ from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
-from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.fitted import checkpoint_context
@@ -26,13 +26,13 @@ from parsgd.estimators.linear.two_classes import is_one_row, set_rows
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.divergence_check import check_final_loss
 from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.estimators.validation.random_states import draw_seed, skip_draws
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
 from parsgd.training.stopping import StoppingRule
-from parsgd.utils.callers import warn
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 # Groups of attributes from which partial_fit continues; each is complete or missing.
 AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
 SQUARES = ("_squares", "_intercept_squares")
-# Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
-# scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
-_WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
 # Larger coefficients stay in the memory of the state.
 _COPIED_BYTES = 1 << 20
 
@@ -179,7 +176,13 @@ class BaseSGD(SparseCoefMixin, SGDParams):
                 partial=partial,
                 callback_arguments={"y": y} if self._target_checks is None else None,
             )
-        check_divergence(model, fit, examples)
+        if model.described_loss.gradient_grows and model.n_outputs == 1:
+            check_final_loss(
+                fit,
+                examples.head,
+                lambda y: model.losses(np.zeros((len(y), 1)), y)[0],
+                "a smaller eta0 (with learning_rate='optimal' a larger alpha)",
+            )
         vars(self).update(self._attributes(model, parts[0], fit))
         print_epochs(self.verbose, fit, parts[0].algorithm.traits.one_shot, network=False)
         tasks.end()
@@ -250,6 +253,7 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         self, coef_init: Any, intercept_init: Any, model: Linear, examples: Examples
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
+        of_caller = coef_init, intercept_init
         if getattr(self, "coef_", None) is not None:
             averaging = bool(self.average) and "_standard_coef" in vars(self)
             coef_init = self._standard_coef if averaging else self.coef_
@@ -262,6 +266,11 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         intercept = initial(
             intercept_init, (1 if single else model.n_outputs,), examples.dtype, self._intercept_argument
         )
+        for given, values, name in zip(
+            of_caller, (coef, intercept), ("coef_init", self._intercept_argument), strict=True
+        ):
+            if given is not None and values is not None and not np.isfinite(values).all():
+                raise InvalidArgumentError(f"{name} contains NaN or infinity; pass finite values.")
         return coef, intercept
 
     def _seed_and_split(
@@ -338,39 +347,15 @@ def by_output(weights: np.ndarray) -> np.ndarray:
     return weights.T if weights.nbytes > _COPIED_BYTES else np.ascontiguousarray(weights.T)
 
 
-def check_divergence(model: Linear, fit: loop.Fit, examples: Examples) -> None:
-    """Warn or raise if the loss exploded though every parameter is still finite.
-
-    A loss whose gradient grows with the error diverges if the learning rate is too large. Gradients are clipped, as in
-    scikit-learn, which keeps the parameters finite but not meaningful. scikit-learn gives no warning at its default
-    rates. This function warns up to a loss of 1e29 times that of predicting 0 and raises DivergedError beyond it.
-    """
-    if not model.described_loss.gradient_grows or model.n_outputs > 1:
-        return
-    sample = examples.head(_SAMPLE_ROWS).astype(np.float64)
-    zero_loss = float(model.losses(np.zeros((len(sample), 1)), sample)[0].mean())
-    workers = fit.history[-1]["workers"]
-    losses = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
-    final_loss = sum(losses) / max(len(losses), 1)
-    if zero_loss == 0.0 or final_loss <= _WARN_FACTOR * zero_loss:
-        return
-    message = (
-        f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is"
-        f" {final_loss:.3g}, but {zero_loss:.3g} when all predictions are 0. Scaling input data with StandardScaler or"
-        " MinMaxScaler might help, or a smaller eta0 (with learning_rate='optimal' a larger alpha)."
-    )
-    if final_loss > _ERROR_FACTOR * zero_loss:
-        raise DivergedError(message)
-    warn(message, DivergenceWarning)
-
-
 def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.ndarray | None:
     """Return the initial values passed as ``name`` in the right shape, or None."""
     if given is None:
         return None
     given = given.toarray() if sparse.issparse(given) else np.asarray(given)
     given = given.astype(dtype, copy=False)
-    if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape):
+    # one row may have any shape, as in scikit-learn
+    single = given.size == max(shape)
+    if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape and not single):
         raise InvalidArgumentError(
             f"Provided {name} does not match dataset. Its shape is {given.shape}, the data needs {shape}."
         )

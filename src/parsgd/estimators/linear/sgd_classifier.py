@@ -18,7 +18,7 @@ from parsgd.estimators.linear.linear_validation import accuracy
 from parsgd.estimators.linear.sgd_base import BaseSGD
 from parsgd.estimators.linear.two_classes import difference, difference_in_place, with_difference
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import LabelEncoder, class_numbers, classes_of
+from parsgd.estimators.target_encoders import LabelEncoder, check_classes, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
 from parsgd.kernels import losses
@@ -190,6 +190,7 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
                 " sample of the full training set target to properly estimate the class frequency distributions. Pass"
                 " the resulting weights as the class_weight parameter."
             )
+        check_classes(classes)
         examples = self._examples(X, y, sample_weight, reset=first)
         _check_partial_fit_first_call(self, classes)
         return self._fit_rows(examples, y, FitContext(self), partial=True)

@@ -60,6 +60,7 @@ class SGDParams(ParallelEstimator):
         param_validation.check_number(self, "batch_size", 1, whole=True)
         param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
         param_validation.check_verbose(self)
+        param_validation.check_random_state(self)
         param_validation.check(
             self,
             "average",

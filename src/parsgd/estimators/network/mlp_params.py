@@ -73,6 +73,7 @@ class MLPParams(ParallelEstimator):
         param_validation.check_number(self, "max_iter", 1, whole=True)
         param_validation.check_number(self, "tol", 0)
         param_validation.check_verbose(self)
+        param_validation.check_random_state(self)
         param_validation.check_number(self, "momentum", 0, 1, closed="both")
         param_validation.check_number(self, "validation_fraction", 0, 1)
         param_validation.check_number(self, "beta_1", 0, 1)

@@ -12,6 +12,7 @@ from parsgd.estimators.network.mlp_base import BaseMLP
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples, StreamedData
 from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.divergence_check import check_final_loss
 from parsgd.models.network.forward import LOSSES
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from parsgd.core import Algorithm, Engine
     from parsgd.estimators.validation.argument_types import CheckpointLike, MatrixLike, RandomState
+    from parsgd.models.network.network_model import Network
+    from parsgd.training import loop
 
 _LOSSES = tuple(name for name, loss in LOSSES.items() if loss.serves == "regressor")
 
@@ -115,6 +118,16 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
 
     def _network_loss(self) -> dict[str, Any]:
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
+
+    def _check_loss(self, model: Network, examples: Examples, fit: loop.Fit) -> None:
+        loss, parameter = LOSSES[model.loss], model.loss_parameter
+        check_final_loss(
+            fit,
+            examples.head,
+            lambda y: loss.evaluate(np.zeros_like(y), y, parameter)[0],
+            "a smaller learning_rate_init",
+            starts_at_zero=False,
+        )
 
     @streaming.blockwise
     def predict(self, X: MatrixLike) -> np.ndarray:

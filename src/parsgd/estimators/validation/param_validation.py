@@ -111,6 +111,18 @@ def check_verbose(estimator: Any) -> None:
     check(estimator, "verbose", accepts, "an int in the range [0, inf) or a bool")
 
 
+def check_random_state(estimator: Any) -> None:
+    """Check that ``random_state`` seeds a generator, is one, or is None."""
+
+    def accepts(value: Any) -> bool:
+        if isinstance(value, Integral):
+            return 0 <= value < 2**32
+        return value is None or value is np.random or isinstance(value, np.random.RandomState)
+
+    expected = "an int in the range [0, 4294967295], an instance of numpy.random.RandomState or None"
+    check(estimator, "random_state", accepts, expected)
+
+
 def check_pair(X_val: Any, y_val: Any) -> None:
     """Check that ``X_val`` and ``y_val`` are both given, or neither."""
     if (X_val is None) != (y_val is None):

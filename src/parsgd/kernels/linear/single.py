@@ -171,6 +171,7 @@ def make_run(
                 batch_factor = lr_scale / (last - first)
             penalty = alpha * ((1.0 - l1_ratio) * 0.5 * squared_norm + l1_ratio * l1_norm)
             step = 0.0
+            intercept_step = -eta * alpha
             moved = False
             skipped = False
             for i in range(first, last):
@@ -234,10 +235,13 @@ def make_run(
                         add(x, row, c, w)
                     if full and scale_sum != 0.0:
                         add(x, row, -scale_sum * c, mean)
-                    if hyperparams.fit_intercept:
+                    if full and hyperparams.is_one_class:
+                        intercept_step += step
+                    elif hyperparams.fit_intercept:
                         intercept += step * hyperparams.intercept_decay
             if full and hyperparams.is_one_class and hyperparams.fit_intercept:
-                intercept -= eta * alpha * hyperparams.intercept_decay
+                # in one sum, as in scikit-learn: on rows without values rounding decides whether the loss is 0
+                intercept += intercept_step * hyperparams.intercept_decay
             if full and 0 < hyperparams.average_from <= t:
                 scale_sum += scale
                 mean_intercept += (intercept - mean_intercept) / (

@@ -17,7 +17,6 @@ import gc
 import hashlib
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -34,6 +33,7 @@ from numba.core.compiler_machinery import register_pass
 from parsgd.errors import KernelCacheWarning
 from parsgd.training.reporting import progress
 from parsgd.utils import first_use
+from parsgd.utils.callers import warn
 from parsgd.utils.streams import MessageStream
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -339,15 +339,19 @@ def _warn_once() -> list[bool]:
     return []
 
 
+def mute_cache_warning() -> None:
+    """Emit no :class:`KernelCacheWarning` in this process, a worker whose driver has done so."""
+    _warn_once().append(True)
+
+
 def _warn_uncached(reason: str) -> None:
     if _warn_once():
         return
     _warn_once().append(True)
-    warnings.warn(
+    warn(
         f"Compiled kernels cannot be cached ({reason}); every process compiles them again, which takes some seconds."
         " Set NUMBA_CACHE_DIR to a folder that can be written to, or run `parsgd compile` where parsgd is installed.",
         KernelCacheWarning,
-        stacklevel=2,
     )
 
 

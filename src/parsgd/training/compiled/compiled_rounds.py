@@ -281,7 +281,8 @@ class CompiledRounds:
         loop = self.loop
         visited = loop.cursors[worker] + int(group.visited[worker, : number + 1].sum())
         epoch = max(visited - 1, 0) // loop.shard_rows[worker] + 1
-        what = f"the parameters of worker {worker} became NaN or infinite in round {loop.round + number}"
+        part = "objective" if self.model.finite(group.states[worker, : group.size]) else "parameters"
+        what = f"the {part} of worker {worker} became NaN or infinite in round {loop.round + number}"
         return diverged(self.model.divergence, epoch, what)
 
 
