@@ -410,7 +410,7 @@ def test_a_disk_that_stays_full_keeps_what_it_has(tmp_path, monkeypatch):
 
 def test_a_folder_that_vanishes_is_a_warning(tmp_path):
     folder = tmp_path / "kept"
-    with pytest.warns(CheckpointWarning, match="No such file"):
+    with pytest.warns(CheckpointWarning, match="folder does not exist"):
         model = make(folder, engine=Breaks(4, lambda: shutil.rmtree(folder))).fit(X, Y)
     assert model.outcome_ is Outcome.MAX_EPOCHS
 

@@ -120,6 +120,8 @@ class MLPRegressor(streaming.DatasetScore, RegressorMixin, BaseMLP):
         return {"loss": self.loss, "loss_parameter": float(self.delta)}
 
     def _check_loss(self, model: Network, examples: Examples, fit: loop.Fit) -> None:
+        if self.early_stopping:
+            return  # the weights are those of the best epoch
         loss, parameter = LOSSES[model.loss], model.loss_parameter
         check_final_loss(
             fit,
