@@ -186,7 +186,7 @@ def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int,
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
     if _is_in_process(engine, size):
-        seconds = {n: _thread_seconds(size, n) for n in range(1, limit + 1)}
+        seconds = {n: predict_seconds(size, n) for n in range(1, limit + 1)}
     else:
         costs = costs_on(engine, size, limit)
         rounds = {n: max(rounds_of(costs, n, size), size.rounds(n)[1]) for n in range(2, limit + 1)}
@@ -209,7 +209,7 @@ def _is_in_process(engine: Engine | None, size: ProblemSize) -> bool:
     return engine.costs(size.n_rows, size.n_parameters) is None and engine.message_costs(size.n_parameters) is None
 
 
-def _thread_seconds(size: ProblemSize, n_workers: int) -> float:
+def predict_seconds(size: ProblemSize, n_workers: int) -> float:
     """Return the predicted seconds of a pass on threads with the algorithm of :func:`_local_sgd`."""
     return thread_seconds(size, n_workers, not _averages_plainly(size, n_workers))
 

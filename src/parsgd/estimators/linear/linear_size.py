@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from parsgd.estimators.cost_estimates import ProblemSize
 
-# Seconds per stored value and per row, one output, one core: benchmarks/figures/equal_work.py, rounded.
-_SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE, _SECONDS_PER_ROW = 0.7e-9, 2.5e-9, 20e-9
-# Outputs read the row together: 16 of them double its time.
-_OUTPUTS_THAT_DOUBLE = 16
+# Seconds per row and per stored value, on one core: generated rows of 20 to 500 dense, and 20 and 75 sparse values,
+# three losses. With one output; then with several, of which each adds to both.
+_SECONDS_PER_ROW, _SECONDS_PER_DENSE_VALUE, _SECONDS_PER_SPARSE_VALUE = 65e-9, 0.7e-9, 2e-9
+_SEVERAL_PER_ROW, _SEVERAL_PER_DENSE_VALUE, _SEVERAL_PER_SPARSE_VALUE = 120e-9, 1.7e-9, 3e-9
+_OUTPUT_PER_ROW, _OUTPUT_PER_DENSE_VALUE, _OUTPUT_PER_SPARSE_VALUE = 6.5e-9, 0.1e-9, 0.6e-9
 # Per round: waking the workers and waiting for the last.
 _SECONDS_PER_ROUND = 0.5e-3
 # The same in compiled code.
 _SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_COMPILED_PARAMETER = 3e-5, 1e-9
 # Adaptive step: in Python, per parameter, per value of a probe row, and per loss. More outputs slow the probe more than
-# the kernels. Measured on generated rows of 1 to 10 outputs and 54 to 600,000 parameters; the time in Python was 3.5 ms
-# on a machine whose pass took 1.6 times the time assumed above, and is divided by that.
-_SECONDS_PER_STEP, _SECONDS_PER_STEP_PARAMETER = 2.2e-3, 16e-9
-_SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 4e-9, 1e-9, 150e-9
+# the kernels. Measured on generated rows of 1 to 10 outputs and 54 to 600,000 parameters.
+_SECONDS_PER_STEP, _SECONDS_PER_STEP_PARAMETER = 3.5e-3, 26e-9
+_SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 6.4e-9, 1.6e-9, 240e-9
 _PROBE_OUTPUTS_THAT_DOUBLE = 4
 # With a thousand rows per worker no accuracy was lost, on synthetic data and on those of docs/results/family.md; with
 # 336, digits lost 0.8 points.
@@ -47,9 +47,16 @@ class LinearSize(ProblemSize):
 
     @property
     def epoch_seconds(self) -> float:
-        per_value = _SECONDS_PER_SPARSE_VALUE if self.sparse else _SECONDS_PER_DENSE_VALUE
-        reading = self.n_values * per_value + self.n_rows * _SECONDS_PER_ROW
-        return reading * (1.0 + (self.n_outputs - 1) / _OUTPUTS_THAT_DOUBLE)
+        if self.n_outputs == 1:
+            per_value = _SECONDS_PER_SPARSE_VALUE if self.sparse else _SECONDS_PER_DENSE_VALUE
+            return self.n_rows * _SECONDS_PER_ROW + self.n_values * per_value
+        per_row = _SEVERAL_PER_ROW + self.n_outputs * _OUTPUT_PER_ROW
+        base, extra = (
+            (_SEVERAL_PER_SPARSE_VALUE, _OUTPUT_PER_SPARSE_VALUE)
+            if self.sparse
+            else (_SEVERAL_PER_DENSE_VALUE, _OUTPUT_PER_DENSE_VALUE)
+        )
+        return self.n_rows * per_row + self.n_values * (base + self.n_outputs * extra)
 
     @property
     def n_parameters(self) -> int:

@@ -8,14 +8,13 @@ from itertools import pairwise
 from parsgd.estimators.cost_estimates import ProblemSize
 
 # FLOPs per second of matrix products on one core, the solver's passes over its slots, overhead per step, and cost per
-# round: benchmarks/figures/networks.py, rounded. Work per stored value for one unit of the first layer: measured once,
-# on 20,000 sparse rows of 75 values and 100 units.
-_FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 80e9, 0.5e-9, 5e-6, 0.3e-9
+# round: benchmarks/single/chosen_workers.py, rounded. Work per stored value for one unit of the first layer: measured
+# once, on 20,000 sparse rows of 75 values and 100 units.
+_FLOPS, _SECONDS_PER_SLOT, _SECONDS_PER_STEP, _SECONDS_PER_SPARSE_UNIT = 40e9, 1e-9, 10e-6, 0.3e-9
 _SECONDS_PER_NETWORK_ROUND = 0.8e-3
-# Merges in compiled code, and adaptive steps in Python (as for linear models) and per parameter: generated rows, 3,600
-# and 203,000 weights.
+# Merges in compiled code, and adaptive steps in Python and per parameter: generated rows, 3,600 and 203,000 weights.
 _SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_COMPILED_PARAMETER = 5e-5, 2e-9
-_SECONDS_PER_ADAPTIVE_STEP, _SECONDS_PER_NETWORK_PARAMETER = 2.2e-3, 8e-9
+_SECONDS_PER_ADAPTIVE_STEP, _SECONDS_PER_NETWORK_PARAMETER = 3.5e-3, 13e-9
 # Minimum steps of a network's worker between two merges: a cautious guess.
 _MIN_STEPS = 10
 # Merges per pass of networks, per worker and in total: docs/results/family.md.
