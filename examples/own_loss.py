@@ -29,5 +29,7 @@ if __name__ == "__main__":
     X = rng.standard_normal((5000, 3))
     y = X @ [1.0, 2.0, 3.0] + rng.standard_normal(5000)
 
-    middle, high = (SGDRegressor(Expectile(level), n_jobs=2, random_state=0).fit(X, y) for level in (0.5, 0.9))
+    middle, high = (
+        SGDRegressor(Expectile(level), n_jobs=2, algorithm="local", random_state=0).fit(X, y) for level in (0.5, 0.9)
+    )
     print("rows below the prediction:", (y < middle.predict(X)).mean(), (y < high.predict(X)).mean())

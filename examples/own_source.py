@@ -32,5 +32,5 @@ class Simulated(BasePiece):
 
 if __name__ == "__main__":
     data = open_dataset([Simulated(seed, 25_000) for seed in range(8)])
-    model = SGDClassifier("log_loss", n_jobs=2, random_state=0).fit(data)
+    model = SGDClassifier("log_loss", n_jobs=2, algorithm="local", random_state=0).fit(data)
     print("accuracy:", model.score(open_dataset(Simulated(99, 10_000))))

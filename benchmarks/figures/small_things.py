@@ -46,7 +46,7 @@ def small_fit(options: Options) -> list[Reading]:
 def peak_memory(options: Options) -> Reading:
     """What a fit allocates at most, in per cent of data and model vectors: the driver's, and one for each worker."""
     X, y = word_rows(options.shrink(200_000), 47_000, 75)
-    model = SGDClassifier(loss="log_loss", n_jobs=2, max_iter=2, tol=None, random_state=0)
+    model = SGDClassifier(loss="log_loss", n_jobs=2, algorithm="local", max_iter=2, tol=None, random_state=0)
     model.fit(X, y)
     tracemalloc.start()
     try:

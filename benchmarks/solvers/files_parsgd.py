@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    model = SGDClassifier("log_loss", max_iter=1, tol=None, n_jobs=given.workers, random_state=0)
+    model = SGDClassifier("log_loss", max_iter=1, tol=None, n_jobs=given.workers, algorithm="local", random_state=0)
     # what is loaded at first use does not count
     SGDClassifier("log_loss", max_iter=1, tol=None).fit(np.eye(2, len(NAMES), dtype=np.float32), [0, 1])
     opened = []

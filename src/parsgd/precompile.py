@@ -89,14 +89,14 @@ def compile_kernels(
                 warnings.simplefilter("ignore")
                 rows = X if layout == "dense" else csr_array(X)
                 estimator.set_params(n_jobs=1).fit(rows, y)
-                if _is_usual(estimator, n_classes):
+                if _includes_rounds(estimator, n_classes):
                     # rounds of several workers have kernels of their own
                     estimator.set_params(n_jobs=2, algorithm="local").fit(rows, y)
     return first_use.kernels("lowlevel.compiling").cache_folder()
 
 
-def _is_usual(estimator: Any, n_classes: int) -> bool:
-    """Return True for a fit whose rounds are compiled as well; all rounds would double the time."""
+def _includes_rounds(estimator: Any, n_classes: int) -> bool:
+    """Return True if the rounds of several workers are compiled as well; those of all fits would double the time."""
     unusual = getattr(estimator, "average", False) or estimator.learning_rate == "adagrad" or n_classes > _CLASSES[0]
     return not unusual and getattr(estimator, "solver", "adam") == "adam"
 

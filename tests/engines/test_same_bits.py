@@ -135,7 +135,7 @@ def test_an_unshuffled_fit_does_not_depend_on_the_seed_of_the_shuffle_with_one_w
 
 def test_a_random_state_goes_on_from_fit_to_fit():
     stream = np.random.RandomState(0)
-    first, second = (bits(fit("numbers", random_state=stream, n_jobs=2)) for _ in range(2))
+    first, second = (bits(fit("numbers", random_state=stream, n_jobs=2, algorithm="local")) for _ in range(2))
     assert first != second
     stream = np.random.RandomState(0)
-    assert [bits(fit("numbers", random_state=stream, n_jobs=2)) for _ in range(2)] == [first, second]
+    assert [bits(fit("numbers", random_state=stream, n_jobs=2, algorithm="local")) for _ in range(2)] == [first, second]

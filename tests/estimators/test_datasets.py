@@ -142,7 +142,7 @@ def test_row_groups_of_parquet_train_as_arrays_do(tmp_path):
 def test_a_class_that_is_in_some_partitions_only_is_a_class(cls):
     order = np.argsort(LABELS, kind="stable")
     data = blocks(X[order], LABELS[order], size=100)
-    model = cls(max_iter=3, random_state=0, n_jobs=2).fit(data)
+    model = cls(max_iter=3, random_state=0, n_jobs=2, algorithm="local").fit(data)
     assert model.classes_.tolist() == ["high", "low", "middle"]
     assert len(np.unique(model.predict(data))) > 1
 
@@ -232,7 +232,7 @@ def test_a_missing_value_stops_the_fit_and_says_where(tmp_path):
     frame.loc[417, "c"] = np.nan
     frame.to_csv(tmp_path / "data.csv", index=False)
     with pytest.raises(DataFileError, match=r"data.csv, row 418: column 'c' is missing"):
-        SGDRegressor(n_jobs=2).fit(open_dataset(tmp_path / "data.csv", target="y"))
+        SGDRegressor(n_jobs=2, algorithm="local").fit(open_dataset(tmp_path / "data.csv", target="y"))
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

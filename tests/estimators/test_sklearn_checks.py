@@ -45,9 +45,9 @@ def test_scikit_learns_checks_pass(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        parsgd.SGDClassifier(max_iter=5, n_jobs=2),
+        parsgd.SGDClassifier(max_iter=5, n_jobs=2, algorithm="local"),
         parsgd.SGDClassifier(max_iter=5, loss="softmax"),
-        parsgd.MLPClassifier(max_iter=30, n_jobs=2),
+        parsgd.MLPClassifier(max_iter=30, n_jobs=2, algorithm="local"),
     ],
     expected_failed_checks=expected,
 )

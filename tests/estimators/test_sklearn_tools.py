@@ -36,7 +36,7 @@ def bits(model):
 
 
 def test_pipelines_scale_fit_and_predict():
-    ours = make_pipeline(StandardScaler(), SGDClassifier("log_loss", n_jobs=2, **QUICK)).fit(X, Y)
+    ours = make_pipeline(StandardScaler(), SGDClassifier("log_loss", n_jobs=2, algorithm="local", **QUICK)).fit(X, Y)
     assert ours.score(X, Y) > 0.9
     assert ours.predict_proba(X).shape == (150, 2)
 
@@ -51,7 +51,9 @@ def test_a_grid_search_with_two_processes_finds_what_it_finds_with_one():
 
 def test_the_search_may_be_over_algorithms_too():
     grid = {"algorithm": ["simuparallel", LocalSGD(sync_every=0.5)], "batch_size": [1, 4]}
-    assert GridSearchCV(SGDRegressor(n_jobs=2, **QUICK), grid, cv=2).fit(X, NUMBERS).best_score_ > 0.0
+    assert (
+        GridSearchCV(SGDRegressor(n_jobs=2, algorithm="local", **QUICK), grid, cv=2).fit(X, NUMBERS).best_score_ > 0.0
+    )
 
 
 def test_other_estimators_can_be_made_of_ours():
@@ -158,7 +160,7 @@ def test_rows_are_seen_where_they_are_and_left_alone(monkeypatch, dtype, layout)
     monkeypatch.setattr(ArraySource, "split", lambda self, *args: seen.append(self.rows) or split(self, *args))
     rows = unit_rows(80, 5, dtype=dtype, layout=layout)
     before = rows.copy()
-    model = SGDRegressor(n_jobs=2, **QUICK).fit(rows, targets(rows))
+    model = SGDRegressor(n_jobs=2, algorithm="local", **QUICK).fit(rows, targets(rows))
     mine = rows.data if layout == "csr" else rows
     assert np.shares_memory(seen[0].x.data, mine)
     assert (rows != before).sum() == 0
@@ -170,7 +172,9 @@ def test_a_read_only_file_mapped_into_memory_is_fitted_as_it_lies(tmp_path):
     for name, array in (("X", X), ("y", NUMBERS)):
         np.save(tmp_path / f"{name}.npy", array)
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("X", "y")]
-    assert bits(SGDRegressor(n_jobs=2, **QUICK).fit(*mapped)) == bits(SGDRegressor(n_jobs=2, **QUICK).fit(X, NUMBERS))
+    assert bits(SGDRegressor(n_jobs=2, algorithm="local", **QUICK).fit(*mapped)) == bits(
+        SGDRegressor(n_jobs=2, algorithm="local", **QUICK).fit(X, NUMBERS)
+    )
 
 
 @pytest.mark.slow  # starts two interpreters; the test above has mapped memory
@@ -180,7 +184,7 @@ def test_memory_that_joblib_maps_for_its_workers_is_fitted_too():
 
 
 def fitted_bits(rows, y):
-    return bits(SGDRegressor(n_jobs=2, **QUICK).fit(rows, y))
+    return bits(SGDRegressor(n_jobs=2, algorithm="local", **QUICK).fit(rows, y))
 
 
 @pytest.mark.slow
@@ -189,7 +193,9 @@ def test_wide_indices_give_what_narrow_ones_give():
     wide = narrow.copy()
     wide.indices, wide.indptr = narrow.indices.astype(np.int64), narrow.indptr.astype(np.int64)
     for y, kind in ((Y, SGDClassifier), (labels(X, 3), SGDClassifier), (NUMBERS, SGDRegressor)):
-        assert bits(kind(n_jobs=2, **QUICK).fit(wide, y)) == bits(kind(n_jobs=2, **QUICK).fit(narrow, y))
+        assert bits(kind(n_jobs=2, algorithm="local", **QUICK).fit(wide, y)) == bits(
+            kind(n_jobs=2, algorithm="local", **QUICK).fit(narrow, y)
+        )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,7 @@ def test_other_layouts_give_what_plain_rows_give(make):
 def test_empty_rows_and_empty_features_are_no_error():
     rows = sparse.csr_matrix((10, 4))
     for kind in (SGDClassifier, SGDRegressor):
-        model = kind(n_jobs=2, **QUICK).fit(rows, np.arange(10) % 2)
+        model = kind(n_jobs=2, algorithm="local", **QUICK).fit(rows, np.arange(10) % 2)
         np.testing.assert_array_equal(model.coef_, 0.0)
 
 

@@ -1,5 +1,6 @@
 """Promise 5: nothing is compiled twice, in this process or the next, until a kernel changes."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numba
 import pytest
 from numba.core import event
 
@@ -39,12 +41,18 @@ def compilations(run):
 
 X = unit_rows(60, 5)
 FITS = {
-    "binary": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X)),
-    "multiclass": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
-    "softmax": lambda n_jobs, **kw: parsgd.SGDClassifier("softmax", n_jobs=n_jobs, **kw).fit(X, labels(X, 3)),
-    "regression": lambda n_jobs, **kw: parsgd.SGDRegressor(n_jobs=n_jobs, **kw).fit(X, targets(X)),
-    "own loss": lambda n_jobs, **kw: parsgd.SGDRegressor(Cube(5.0), n_jobs=n_jobs, **kw).fit(X, targets(X)),
-    "one class": lambda n_jobs, **kw: parsgd.SGDOneClassSVM(n_jobs=n_jobs, **kw).fit(X),
+    "binary": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, algorithm="local", **kw).fit(X, labels(X)),
+    "multiclass": lambda n_jobs, **kw: parsgd.SGDClassifier(n_jobs=n_jobs, algorithm="local", **kw).fit(
+        X, labels(X, 3)
+    ),
+    "softmax": lambda n_jobs, **kw: parsgd.SGDClassifier("softmax", n_jobs=n_jobs, algorithm="local", **kw).fit(
+        X, labels(X, 3)
+    ),
+    "regression": lambda n_jobs, **kw: parsgd.SGDRegressor(n_jobs=n_jobs, algorithm="local", **kw).fit(X, targets(X)),
+    "own loss": lambda n_jobs, **kw: parsgd.SGDRegressor(Cube(5.0), n_jobs=n_jobs, algorithm="local", **kw).fit(
+        X, targets(X)
+    ),
+    "one class": lambda n_jobs, **kw: parsgd.SGDOneClassSVM(n_jobs=n_jobs, algorithm="local", **kw).fit(X),
 }
 
 
@@ -191,3 +199,15 @@ def test_a_fit_leaves_no_file_behind(tmp_path, monkeypatch):
         if kind != "own loss":
             fit(2, max_iter=2, tol=None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_compilation_leaves_garbage_collection_as_it_was(is_enabled):
+    before = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with pytest.raises(numba.TypingError):
+            compiling.kernel(lambda x: x + 1)("no number")
+        assert gc.isenabled() == is_enabled
+    finally:
+        (gc.enable if before else gc.disable)()

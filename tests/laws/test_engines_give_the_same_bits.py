@@ -90,10 +90,10 @@ def test_where_all_workers_are_waited_for_their_speeds_change_no_bit(algorithm):
 )
 def test_what_a_fit_finds_does_not_depend_on_the_pieces_it_is_cut_into(monkeypatch, dtype, settings):
     X, y = problem("several", dtype=dtype)
-    whole = estimator("several", n_jobs=2, **settings).fit(X, y)
+    whole = estimator("several", n_jobs=2, algorithm="local", **settings).fit(X, y)
     monkeypatch.setattr(worker_loop, "_FIRST_CHUNK_VALUES", 1)
     monkeypatch.setattr(worker_loop, "_CHUNK_SECONDS", 1e-9)
-    pieces = estimator("several", n_jobs=2, **settings).fit(X, y)
+    pieces = estimator("several", n_jobs=2, algorithm="local", **settings).fit(X, y)
     assert bits(whole) == bits(pieces)
 
 
@@ -118,7 +118,9 @@ def test_the_order_in_which_reports_arrive_changes_nothing(algorithm):
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     X, y = problem()
-    one, again, other = (estimator("binary", n_jobs=2, random_state=seed).fit(X, y) for seed in (0, 0, 1))
+    one, again, other = (
+        estimator("binary", n_jobs=2, algorithm="local", random_state=seed).fit(X, y) for seed in (0, 0, 1)
+    )
     assert bits(one) == bits(again) != bits(other)
 
 
@@ -135,7 +137,8 @@ def test_csr_rows_give_what_dense_rows_give():
     for kind in ("binary", "several", "value"):
         # as in scikit-learn, sparse rows take smaller steps on the intercept, and pay l1 only for stored values
         dense, csr = (
-            estimator(kind, fit_intercept=False, n_jobs=2).fit(*problem(kind, layout)) for layout in ("dense", "csr")
+            estimator(kind, fit_intercept=False, n_jobs=2, algorithm="local").fit(*problem(kind, layout))
+            for layout in ("dense", "csr")
         )
         np.testing.assert_allclose(csr.coef_, dense.coef_, atol=1e-12)
 

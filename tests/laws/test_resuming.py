@@ -168,7 +168,9 @@ def test_with_every_way_to_descend_and_to_stop(settings, n_jobs, tmp_path):
 
 def test_a_generator_is_where_it_was(tmp_path):
     def make(**more):
-        return classifier(random_state=np.random.RandomState(3), early_stopping=True, n_jobs=2)(**more)
+        return classifier(random_state=np.random.RandomState(3), early_stopping=True, n_jobs=2, algorithm="local")(
+            **more
+        )
 
     assert_goes_on(make, tmp_path, (1, 4))
 
@@ -186,7 +188,9 @@ def test_chance_that_nobody_named_is_kept(tmp_path):
 
 
 def test_a_validation_set_of_the_users_own(tmp_path):
-    assert_goes_on(classifier(n_jobs=2, early_stopping=True), tmp_path, (3,), X_val=X[:50], y_val=Y[:50])
+    assert_goes_on(
+        classifier(n_jobs=2, algorithm="local", early_stopping=True), tmp_path, (3,), X_val=X[:50], y_val=Y[:50]
+    )
 
 
 def test_regressors_and_outlier_detectors_and_sparse_rows(tmp_path):
@@ -238,7 +242,9 @@ def test_networks_go_on_to_the_same_bits(settings, n_jobs, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_networks_on_threads_too(tmp_path):
-    assert_goes_on(network(parsgd.MLPRegressor, n_jobs=3), tmp_path, (2,), (X, targets(X)), Threads())
+    assert_goes_on(
+        network(parsgd.MLPRegressor, n_jobs=3, algorithm="local"), tmp_path, (2,), (X, targets(X)), Threads()
+    )
 
 
 @given(numbers=st.lists(st.integers(0, 45), max_size=6), seconds=st.sampled_from([0.0, 0.001, np.inf]))

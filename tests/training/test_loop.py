@@ -145,7 +145,7 @@ def test_validation_scores_are_in_the_history():
 
 def test_a_watcher_hears_the_end_of_every_fit_inside_its_block_and_none_outside():
     told = []
-    model = parsgd.SGDClassifier(max_iter=2, tol=None, n_jobs=2)
+    model = parsgd.SGDClassifier(max_iter=2, tol=None, n_jobs=2, algorithm="local")
     with parsgd.observe_progress(told.append):
         model.fit(X, Y)
         model.fit(X, Y)

@@ -156,6 +156,12 @@ def test_without_a_folder_for_a_cache_kernels_compile_with_one_warning(monkeypat
     assert [kernel(4.0) for kernel in kernels] == [8.0] * 3
 
 
+def test_workers_whose_driver_has_warned_are_silent(monkeypatch, not_warned):
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    compiling.mute_cache_warning()
+    assert compiling.kernel(double)(4.0) == 8.0
+
+
 @pytest.mark.parametrize("method", ["save_overload", "load_overload"])
 def test_a_full_disk_or_a_damaged_cache_ends_no_fit(method, monkeypatch, not_warned, tmp_path):
     def fail(*arguments):

@@ -210,7 +210,7 @@ def _is_in_process(engine: Engine | None, size: ProblemSize) -> bool:
 
 
 def predict_seconds(size: ProblemSize, n_workers: int) -> float:
-    """Return the predicted seconds of a pass on threads with the algorithm of :func:`_local_sgd`."""
+    """Return the predicted seconds of a pass on threads with the algorithm that ``"auto"`` chooses for them."""
     return thread_seconds(size, n_workers, not _averages_plainly(size, n_workers))
 
 

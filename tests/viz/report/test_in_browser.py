@@ -158,7 +158,7 @@ def test_on_paper_it_is_light_and_without_buttons(pages, browser):
 
 
 def test_texts_from_outside_stay_texts(tmp_path, browser):
-    model = SGDClassifier(n_jobs=2, **SETTINGS).fit(X, Y)
+    model = SGDClassifier(n_jobs=2, algorithm="local", **SETTINGS).fit(X, Y)
     run = {
         "data": NASTY,
         "command": [NASTY],

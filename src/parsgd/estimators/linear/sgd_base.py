@@ -253,8 +253,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         self, coef_init: Any, intercept_init: Any, model: Linear, examples: Examples
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return initial values: the given ones, those of an earlier fit (partial_fit), or None for zeros."""
-        of_caller = coef_init, intercept_init
-        if getattr(self, "coef_", None) is not None:
+        is_stored = getattr(self, "coef_", None) is not None
+        if is_stored:
             averaging = bool(self.average) and "_standard_coef" in vars(self)
             coef_init = self._standard_coef if averaging else self.coef_
             intercept_init = self._standard_intercept if averaging else self._intercept
@@ -266,10 +266,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         intercept = initial(
             intercept_init, (1 if single else model.n_outputs,), examples.dtype, self._intercept_argument
         )
-        for given, values, name in zip(
-            of_caller, (coef, intercept), ("coef_init", self._intercept_argument), strict=True
-        ):
-            if given is not None and values is not None and not np.isfinite(values).all():
+        for values, name in ((coef, "coef_init"), (intercept, self._intercept_argument)):
+            if not (is_stored or values is None or np.isfinite(values).all()):
                 raise InvalidArgumentError(f"{name} contains NaN or infinity; pass finite values.")
         return coef, intercept
 

@@ -34,8 +34,6 @@ SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "ada
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
-# Maximum number of steps whose contractions are summed one by one.
-_MAX_SINGLE_STEPS = 256
 _CAPABILITIES = frozenset(
     {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features", "compiled_rounds"}
 )
@@ -216,14 +214,8 @@ class Linear:
             return math.log(
                 (self.optimal_start + schedule_step - 2.0) / (self.optimal_start + schedule_step + steps - 2.0)
             )
-        # few steps are summed one by one; many in 2000 groups, exact to one part in a thousand
-        n, end = math.ceil(steps), schedule_step + steps
-        few = n <= _MAX_SINGLE_STEPS
-        edges = (
-            schedule_step + np.arange(n + 1) * (steps / n)
-            if few
-            else np.unique(np.rint(np.geomspace(schedule_step, end, 2000)))
-        )
+        # steps are summed in 2000 groups, the first ones of one step each: exact to one part in a thousand
+        edges = np.unique(np.rint(np.geomspace(schedule_step, schedule_step + steps, 2000)))
         middle = (edges[1:] + edges[:-1] - 1.0) / 2.0
         return float(np.sum(np.diff(edges) * np.log(np.maximum(1.0 - decay * self.rates(middle), 1e-300))))
 

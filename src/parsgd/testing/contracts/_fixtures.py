@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ def small_model(**settings: Any) -> Linear:
     return Linear(**{**described, **settings})
 
 
-def small_source(n_rows: int = 61) -> ArraySource:
+@dataclass(frozen=True)
+class RecordingSource(ArraySource):
+    """An array source that records the number of workers of each division of its rows."""
+
+    splits: list[int] = field(default_factory=list)
+
+    def split(self, n_workers: int, *arguments: Any, **settings: Any) -> Any:
+        self.splits.append(n_workers)
+        return super().split(n_workers, *arguments, **settings)
+
+
+def small_source(n_rows: int = 61) -> RecordingSource:
     X = unit_rows(n_rows, 5)
-    return ArraySource(rows_of(X, 2.0 * labels(X) - 1.0))
+    return RecordingSource(rows_of(X, 2.0 * labels(X) - 1.0))
