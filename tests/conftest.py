@@ -6,6 +6,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sklearn.utils.parallel  # noqa: F401  (importing it may set environment variables; tests may not)
 from covers import outside_covers
@@ -45,6 +46,11 @@ def pytest_collection_modifyitems(config, items):
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+def pytest_runtest_setup():
+    """Seed what estimators draw from without a ``random_state``, so that every run sees the same numbers."""
+    np.random.seed(int(os.environ.get("PARSGD_TEST_SEED", "0")))
 
 
 @pytest.fixture(autouse=True)
