@@ -19,7 +19,8 @@ from parsgd.planning.trials.heldout import CurvePoint, ObservedFit
 from parsgd.planning.trials.trial_runs import reached
 from parsgd.training.cost_model import CostModel
 
-PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, "contention": {2: 1.0}, "wake_s": {2: 1e-4}}
+BY_COUNT = {"contention": 1.0, "wake_s": 1e-4, "compiled_round_s": 1e-4}
+PRICES = {"seconds_per_row": 1e-5, "state_bytes": 40, **{part: {2: price} for part, price in BY_COUNT.items()}}
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def fixed(monkeypatch):
         measure_costs,
         "measure",
         lambda estimator, sample, counts: dict(
-            PRICES, **{part: dict.fromkeys(counts, PRICES[part][2]) for part in ("contention", "wake_s")}
+            PRICES, **{part: dict.fromkeys(counts, price) for part, price in BY_COUNT.items()}
         ),
     )
     real = trial_runs.run_trial
@@ -293,6 +294,8 @@ def test_costs_are_measured_by_the_work_itself():
     assert 0 < found["seconds_per_row"] < 1e-3
     assert found["contention"][2] > 0
     assert 0 < found["wake_s"][2] < 1.0
+    assert 0 <= found["compiled_round_s"][2] < 1.0
+    assert 0 <= found["start_s"] < 1.0
     assert found["state_bytes"] >= 8 * 6
 
 

@@ -1,12 +1,14 @@
 """From what was seen to how long a fit takes: laws of the pure functions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parsgd.estimators.cost_estimates import ProblemSize, thread_seconds
 from parsgd.training.cost_model import CostModel, carried_over, fit_seconds, mean_passes, reach, round_seconds, trend
 
 LOSSES = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=20)
@@ -71,6 +73,31 @@ def test_threads_share_the_memory_and_are_woken():
     # 2 passes of 1,000 rows by two at 1.5 us a row, and 20 rounds of 0.1 ms and a merge of 0.05 ms
     assert fit_seconds(COSTS, 2, 2.0, 20, 5e-5) == pytest.approx(1.5e-3 + 20 * 1.5e-4)
     assert fit_seconds(COSTS, 2, 2.0, 0, 0.0, seconds_per_row=2e-6) == pytest.approx(2e-3)
+
+
+def test_rounds_in_compiled_code_are_not_woken_and_threads_start_once():
+    costs = replace(COSTS, compiled_round_s={2: 1e-5}, start_s=1e-3)
+    assert fit_seconds(costs, 2, 2.0, 20, compiled=True) == pytest.approx(1.5e-3 + 1e-3 + 20 * 1e-5)
+    assert round_seconds(costs, 2, 5e-5, compiled=True) == pytest.approx(6e-5)
+    # one worker starts no thread, and a cluster has none
+    assert fit_seconds(costs, 1, 3.0, 50, 1.0) == pytest.approx(3e-3)
+    assert fit_seconds(costs, 8, 2.0, 1, 5e-5) == fit_seconds(COSTS, 8, 2.0, 1, 5e-5)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 4])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_auto_predicts_by_the_same_formula(n_workers, adaptive):
+    class Size(ProblemSize):
+        n_rows, epoch_seconds, merge_seconds, compiled_merge_seconds = 10_000, 0.1, 2e-3, 1e-4
+
+        def rounds(self, n_workers):
+            return 10, 1
+
+        def reason_against(self, n_workers):
+            return None
+
+    found = thread_seconds(Size(), n_workers, adaptive)
+    assert found == pytest.approx(0.1 if n_workers == 1 else 0.11 / n_workers + 1e-3 + 2.8e-3 * adaptive + 5e-4)
 
 
 def test_a_cluster_pays_for_messages_and_merges_but_not_for_memory():

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 class CostModel:
     """Costs of computation and communication in seconds; see :mod:`parsgd.training.cost_model` for the formula.
 
-    ``contention`` and ``wake_s`` have an entry for each number of threads up to the number of cores; more workers run
-    on a cluster.  ``merge_s`` is the cluster driver's time per report; None: the time of a merge on this machine.
+    ``contention``, ``wake_s`` and ``compiled_round_s`` have an entry for each number of threads up to the number of
+    cores; more workers run on a cluster.  ``compiled_round_s``: a round inside compiled code, its merge included; an
+    algorithm that plans its rounds makes such rounds.  ``start_s``: to start the threads of a fit.  ``merge_s``: of the
+    cluster's driver per report; None: the time of a merge on this machine.
 
     >>> costs = CostModel(1000, 1e-6, contention={2: 1.1}, wake_s={2: 2e-4}, latency_s=1e-3)
     >>> costs.pass_s, costs.on_threads(2), costs.on_threads(8)
@@ -24,6 +26,8 @@ class CostModel:
     state_bytes: int = 0
     contention: Mapping[int, float] = field(default_factory=dict[int, float])
     wake_s: Mapping[int, float] = field(default_factory=dict[int, float])
+    compiled_round_s: Mapping[int, float] = field(default_factory=dict[int, float])
+    start_s: float = 0.0
     latency_s: float = 0.0
     bandwidth_bytes_per_s: float = math.inf
     merge_s: float | None = None
@@ -35,4 +39,4 @@ class CostModel:
 
     def on_threads(self, n_workers: int) -> bool:
         """Return True if ``n_workers`` workers run as threads of this machine."""
-        return n_workers == 1 or n_workers in self.wake_s
+        return n_workers == 1 or n_workers in self.wake_s or n_workers in self.compiled_round_s

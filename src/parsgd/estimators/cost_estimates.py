@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from parsgd.core import CostModel, Engine
-from parsgd.training.cost_model import round_seconds
+from parsgd.training.cost_model import fit_seconds, round_seconds
 
 # Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
@@ -105,8 +105,15 @@ def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) 
 
     With ``is_adaptive`` it includes the adaptive steps between them.
     """
+    costs = CostModel(
+        size.n_rows,
+        size.epoch_seconds / max(size.n_rows, 1),
+        contention={n_workers: _CONTENTION},
+        compiled_round_s={n_workers: size.compiled_merge_seconds},
+        start_s=_START_SECONDS,
+    )
     if n_workers == 1:
-        return size.epoch_seconds
-    merges = size.rounds(n_workers)[0] * size.compiled_merge_seconds
-    steps = _adaptive_seconds(size) if is_adaptive else 0.0
-    return _CONTENTION * size.epoch_seconds / n_workers + merges + steps + _START_SECONDS / _PASSES
+        return costs.pass_s
+    rounds = size.rounds(n_workers)[0]
+    step_s = _adaptive_seconds(size) / rounds if is_adaptive else 0.0
+    return fit_seconds(costs, n_workers, _PASSES, _PASSES * rounds, step_s, compiled=True) / _PASSES

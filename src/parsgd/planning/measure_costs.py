@@ -22,6 +22,8 @@ from parsgd.planning.trials.samples import TrialSample, prepare
 _TIMED_SECONDS, _TIMED_ROUNDS = 0.015, 4
 # Number, total seconds and length of nearly empty rounds, which measure the overhead per round.
 _EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.05, 1e-6
+# Rounds and repetitions of short fits, which measure a round in compiled code.
+_SHORT_ROUNDS, _SHORT_FITS = 40, 5
 _MANY_PASSES = 10**6
 _FEW_ROWS = 500
 # Sample size for timing rows.  It does not fit into the cache; larger samples only take longer to validate.
@@ -93,21 +95,51 @@ def round_overhead(estimator: Any, sample: TrialSample, n_workers: int) -> float
     return float(np.median(timed.overhead_s[1:] or timed.overhead_s))
 
 
-def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[str, Any]:
-    """Measure ``seconds_per_row``, ``contention``, ``wake_s`` and ``state_bytes`` for a CostModel.
+def compiled_costs(estimator: Any, sample: TrialSample, n_workers: int) -> tuple[float, float]:
+    """Return the seconds of a round in compiled code with ``n_workers`` threads, and those to start the threads.
 
-    They are those of :class:`parsgd.training.cost_model.CostModel`, for one worker and for each number of threads in
-    ``counts``.
+    They are differences between the shortest fits of one pass: of many rounds and of one, of several workers and of
+    one worker.
+    """
+    fits = {1: (1, LocalSGD(sync_every=1.0)), 2: (n_workers, LocalSGD(sync_every=1.0))}
+    fits[_SHORT_ROUNDS] = n_workers, LocalSGD(sync_every=1.0 / _SHORT_ROUNDS)
+    least = dict.fromkeys(fits, np.inf)
+    for _ in range(_SHORT_FITS):
+        for key, (count, algorithm) in fits.items():
+            # a diverged fit has taken its time too
+            with contextlib.suppress(DivergedError):
+                least[key] = min(least[key], _fit_seconds(estimator, sample, algorithm, count))
+    seconds = [value if np.isfinite(value) else 0.0 for value in least.values()]
+    return max(seconds[2] - seconds[1], 0.0) / (_SHORT_ROUNDS - 1), max(seconds[1] - seconds[0], 0.0)
+
+
+def _fit_seconds(estimator: Any, sample: TrialSample, algorithm: LocalSGD, n_workers: int) -> float:
+    """Return the seconds of a fit of one pass."""
+    model = prepare(estimator).set_params(algorithm=algorithm, engine="threads", n_jobs=n_workers, max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        model.fit(sample.X, sample.y)
+        return time.perf_counter() - started
+
+
+def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[str, Any]:
+    """Measure the costs of this machine for a :class:`parsgd.core.CostModel`.
+
+    They are those of one worker, and of each number of threads in ``counts``.
     """
     sample = sample.first(int(_TIMED_BYTES / max(sample.bytes_per_row, 1.0)))
     few = sample.first(_FEW_ROWS)
     # one worker is timed before and after the others, so that other load on the machine affects all of them
     first, state_bytes = seconds_per_row(estimator, sample, 1)
     several = {n: seconds_per_row(estimator, sample, n)[0] for n in counts}
+    compiled = {n: compiled_costs(estimator, few, n) for n in counts}
     one = 0.5 * (first + seconds_per_row(estimator, sample, 1)[0]) if counts else first
     return {
         "seconds_per_row": one,
         "state_bytes": state_bytes,
         "contention": {n: found / one for n, found in several.items()},
         "wake_s": {n: round_overhead(estimator, few, n) for n in counts},
+        "compiled_round_s": {n: round_s for n, (round_s, _) in compiled.items()},
+        "start_s": max((start_s for _, start_s in compiled.values()), default=0.0),
     }

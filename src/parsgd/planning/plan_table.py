@@ -87,7 +87,8 @@ class TrainingPlan:
         ]
         facts += [
             f"{n} threads: {factor:.2f} times the seconds per row of one thread;"
-            f" a round costs {number_format.seconds(costs.wake_s[n])}"
+            f" a round costs {number_format.seconds(costs.compiled_round_s[n])} in compiled code,"
+            f" {number_format.seconds(costs.wake_s[n])} otherwise"
             for n, factor in costs.contention.items()
         ]
         if self.spread is not None:

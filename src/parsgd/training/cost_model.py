@@ -2,12 +2,17 @@
 
 A fit with K workers that needs ``P`` passes over ``n`` rows in ``R`` rounds takes::
 
-    P n a c(K) / K  +  R o(K),       on threads       o(K) = wake(K) + combine
-                                     on a cluster     o(K) = 2 latency + 2 bytes / bandwidth + K merge   (c = 1)
+    P n a c(K) / K  +  start  +  R o(K),     in compiled code   o(K) = compiled(K) + combine
+                                             on threads         o(K) = wake(K) + combine
+                                             on a cluster       o(K) = 2 latency + 2 bytes / bandwidth + K merge
 
-``a`` is the seconds per row of a single worker.  ``c(K)`` is the factor on it when K workers share the memory.
-``wake`` is the overhead of a round on threads.  ``combine`` is the driver's time per merge, including the algorithm's
-step.  A single worker has no rounds.
+``a`` is the seconds per row of a single worker.  ``c(K)`` is the factor on it when K workers share the memory; 1 on a
+cluster.  ``start`` is the time to start threads.  ``compiled`` is a round in compiled code with its merge, ``wake`` the
+overhead of a round that returns to Python.  ``combine`` is the driver's time per round: the merge, except in compiled
+code, and the algorithm's step.  A single worker has no rounds.
+
+``algorithm="auto"`` uses the formula with estimates (:mod:`parsgd.estimators.cost_estimates`), :func:`parsgd.plan` with
+measurements (:mod:`parsgd.planning.measure_costs`).
 """
 
 from __future__ import annotations
@@ -23,15 +28,18 @@ from parsgd.core import CostModel
 _NO_LOSS = 1e300
 
 
-def round_seconds(costs: CostModel, n_workers: int, combine_s: float) -> float:
-    """Return the overhead of a round; ``combine_s`` is the driver's time for a merge of all reports.
+def round_seconds(costs: CostModel, n_workers: int, combine_s: float, compiled: bool = False) -> float:
+    """Return the overhead of a round; ``combine_s`` is the driver's time, ``compiled``: in compiled code on threads.
 
-    >>> round_seconds(CostModel(1000, 1e-6, wake_s={2: 2e-4}), 2, 1e-4)
-    0.00030000000000000003
+    >>> costs = CostModel(1000, 1e-6, wake_s={2: 2e-4}, compiled_round_s={2: 2e-5})
+    >>> round(round_seconds(costs, 2, 1e-4), 6), round(round_seconds(costs, 2, 0.0, compiled=True), 6)
+    (0.0003, 2e-05)
     """
     if n_workers == 1:
         return 0.0
     if costs.on_threads(n_workers):
+        if compiled:
+            return costs.compiled_round_s[n_workers] + combine_s
         return costs.wake_s[n_workers] + combine_s
     merges = combine_s if costs.merge_s is None else n_workers * costs.merge_s
     return 2.0 * (costs.latency_s + costs.state_bytes / costs.bandwidth_bytes_per_s) + merges
@@ -44,6 +52,7 @@ def fit_seconds(
     rounds: float,
     combine_s: float = 0.0,
     seconds_per_row: float | None = None,
+    compiled: bool = False,
 ) -> float:
     """Return the duration of a fit with the given numbers of passes and rounds.
 
@@ -56,7 +65,8 @@ def fit_seconds(
     if seconds_per_row is None:
         seconds_per_row = costs.seconds_per_row * costs.contention.get(n_workers, 1.0)
     work = passes * costs.n_rows * seconds_per_row / n_workers
-    return work + rounds * round_seconds(costs, n_workers, combine_s)
+    start_s = costs.start_s if n_workers > 1 and costs.on_threads(n_workers) else 0.0
+    return work + start_s + rounds * round_seconds(costs, n_workers, combine_s, compiled)
 
 
 def trend(losses: Sequence[float]) -> np.ndarray:

@@ -72,6 +72,17 @@ def never_reaching(costs: CostModel, strategy: Strategy, n_workers: int, basis: 
     return replace(without_prediction(costs, strategy, n_workers), **never)
 
 
+def has_compiled_rounds(costs: CostModel, strategy: Strategy, n_workers: int) -> bool:
+    """Return True if a fit makes its rounds in compiled code, on this machine's threads.
+
+    >>> from parsgd import Hogwild, LocalSGD
+    >>> costs = CostModel(1000, 1e-6, compiled_round_s={2: 2e-5})
+    >>> [has_compiled_rounds(costs, Strategy("", algorithm, 1), 2) for algorithm in (LocalSGD(), Hogwild())]
+    [True, False]
+    """
+    return n_workers in costs.compiled_round_s and strategy.algorithm.traits.planned != ""
+
+
 def candidate(
     costs: CostModel, strategy: Strategy, n_workers: int, runs: Sequence[TrialRun], serial: SerialRun, whole: float
 ) -> Candidate:
@@ -89,10 +100,12 @@ def candidate(
     basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
         return never_reaching(costs, strategy, n_workers, basis)
-    combine_s = sum(run.combine_s for run in known) / len(known)
+    compiled = has_compiled_rounds(costs, strategy, n_workers)
+    # a merge in compiled code is part of its round
+    combine_s = 0.0 if compiled and not strategy.adaptive else sum(run.combine_s for run in known) / len(known)
     own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
     rounds = max(passes * strategy.rounds_per_pass, 1.0)
-    seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own)
+    seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own, compiled)
     alone = cost_model.fit_seconds(costs, 1, serial.reached / serial.passes * whole, 0)
     return replace(
         without_prediction(costs, strategy, n_workers),
@@ -100,6 +113,6 @@ def candidate(
         seconds=seconds,
         speedup=alone / seconds,
         rounds=rounds,
-        round_s=cost_model.round_seconds(costs, n_workers, combine_s),
+        round_s=cost_model.round_seconds(costs, n_workers, combine_s, compiled),
         basis=basis,
     )

@@ -90,7 +90,7 @@ class TrialRun:
 
     ``reached`` is the number of passes to the goal: inf if not reached, None if unknown.  ``begun`` is True if time ran
     out first, and ``reached`` is an extrapolation.  ``last`` is the final loss, ``combine_s`` the driver's seconds per
-    merge.  ``seconds_per_row`` is a worker's, on real threads only.
+    round.  ``seconds_per_row`` is a worker's, on real threads only.
     """
 
     reached: float | None
@@ -239,7 +239,8 @@ def run_trial(
     return TrialRun(
         there,
         last,
-        float(np.median(observed.combine_s)),
+        # adaptive steps take long, and do not follow every merge
+        float(np.mean(observed.combine_s) if strategy.adaptive else np.median(observed.combine_s)),
         float(np.median(observed.seconds_per_row)) if real else None,
         _run_variance(observed, n_workers, serial) if isinstance(algorithm, IndependentRuns) else None,
         begun=begun,
