@@ -46,7 +46,7 @@ class Workers:
         if algorithm is None:
             rule = self.rule if self.rule != "auto" else "coordinate" if task.sparse else "uniform"
             algorithm = LocalSGD(sync_every=SYNC_EVERY_SPARSE if task.sparse else SYNC_EVERY_DENSE, rule=rule)
-        return {"engine": "threads", "n_jobs": self.n_workers, "algorithm": algorithm, **engine}
+        return {"n_jobs": self.n_workers, "algorithm": algorithm, **engine}
 
 
 @dataclass

@@ -289,6 +289,10 @@ class LocalSGD(SynchronousAlgorithm):
         memory = memory._replace(outer_optimizer=step.memory, answer=step.answer)
         return MergeResult(step.state, merged.weights * step.factor, memory, step.answer, fractions, merged.work)
 
+    def skip_rounds(self, fit_state: FitState, steps: int) -> _Memory:
+        memory = fit_state.memory
+        return memory._replace(outer_optimizer=self._outer.skip_rounds(fit_state, steps, memory.outer_optimizer))
+
     def _update_memory(self, fit_state: FitState, reports: Sequence[Report]) -> _Memory:
         """Update the loss sums and speeds in the memory from the reports."""
         memory = fit_state.memory

@@ -148,9 +148,17 @@ class PlannedAlgorithm(Algorithm, Protocol):
     def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
         """Return what :meth:`Algorithm.merge` returns, from its mean or merge per coordinate ``merged``.
 
-        Called with the trait ``outer_steps`` only, for every round in turn.  Reports have counts and rates only.
-        Unless the merge is due, ``merged.state`` may be that of a later round, and the returned state is not used.
-        ``merged.answer`` is the answer after the last round that is not due, if there was one before the rounds.
+        Called with the trait ``outer_steps`` only, for the last of the rounds that were made together.  Reports have
+        counts and rates only.  ``merged.answer`` is the answer after the last round that is not due, if there was one
+        before the rounds.
+        """
+        ...
+
+    def skip_rounds(self, fit_state: FitState, steps: int) -> Any:
+        """Return the memory after merges that were not due, in which all workers together made ``steps`` steps.
+
+        ``fit_state`` is that before the first of these merges.  Called with the trait ``outer_steps`` only, before
+        :meth:`merge_planned` of the next one.
         """
         ...
 

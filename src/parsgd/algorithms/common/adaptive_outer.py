@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -162,10 +163,9 @@ class Adaptive(PlainOuterOptimizer):
         if not _has_probe_rows(fit_state):
             return OuterStep(merged.state, memory)
         examples = sum(report.examples for report in reports)
+        memory = self.skip_rounds(fit_state, sum(report.steps for report in reports), memory)
         memory = memory._replace(
             workers=int(np.count_nonzero(merged.weights)),
-            start=fit_state.state if memory.start is None else memory.start,
-            steps=memory.steps + sum(report.steps for report in reports),
             exploded=memory.exploded
             or any(np.any(report.lr_scale < fit_state.task_of(report.worker).lr_scale) for report in reports),
         )
@@ -184,6 +184,12 @@ class Adaptive(PlainOuterOptimizer):
         seen = fit_state.examples + examples
         memory = step.memory._replace(start=None, steps=0, exploded=False)
         return step._replace(memory=memory._replace(due=_SPACING * seen, decisions=memory.decisions + 1))
+
+    def skip_rounds(self, fit_state: FitState, steps: int, memory: _Memory) -> _Memory:
+        if not _has_probe_rows(fit_state):
+            return memory
+        start = fit_state.state if memory.start is None else memory.start
+        return memory._replace(start=start, steps=memory.steps + steps)
 
     def _adapt(self, fit_state: FitState, reports: Sequence[Report], merged: np.ndarray, memory: _Memory) -> OuterStep:
         line = _LineSearch(fit_state, memory, merged)
@@ -373,9 +379,15 @@ def _curvature(fit_state: FitState, decision: np.ndarray) -> float:
     outputs with separate losses and softmax, which does not change when all outputs of a row move equally.
     """
     decision = np.asarray(decision, dtype=np.float64)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], decision.shape)
+    signs = _random_signs(decision.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         model, sample = _model(fit_state), _probe_rows(fit_state)
         upper, lower = (model.mean_loss(decision + side, sample)[1] for side in (signs, -signs))
         curvature = float(np.sum(signs * (upper - lower))) / 2.0 / decision.shape[1]
     return max(curvature, 0.0) if np.isfinite(curvature) else np.inf
+
+
+@lru_cache(maxsize=4)
+def _random_signs(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the same array of -1 and 1 at every call; it must not be changed."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], shape)

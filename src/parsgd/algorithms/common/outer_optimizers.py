@@ -42,10 +42,10 @@ class OuterOptimizer(Protocol):
     ``n_probe_rows`` the number of probe rows it needs.  ``lr_factor`` is a factor on the workers' learning rates, at
     most the number of workers.  ``schedule_step_size`` is the schedule increment per worker step.  ``step`` starts from
     ``merged``, the result of the merge rule.  ``is_due`` returns whether a merge of so many examples needs ``step``
-    before the next round; otherwise ``step`` may be called later, and does not change the state.  Its answer is then
-    the mean of the last answer and the state, with ``answer_weight`` on the state.  ``raises_rates`` is True if
-    ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the factor, and its report carries
-    the smaller ``lr_scale``.
+    before the next round; otherwise ``step`` does not change the state, and ``skip_rounds`` may replace it for several
+    rounds.  The answer is then the mean of the last answer and the state, with ``answer_weight`` on the state.
+    ``raises_rates`` is True if ``lr_factor`` may exceed 1.  A worker with a diverged run then repeats it without the
+    factor, and its report carries the smaller ``lr_scale``.
     """
 
     @property
@@ -65,6 +65,8 @@ class OuterOptimizer(Protocol):
     def is_due(self, fit_state: FitState, examples: int, memory: Any) -> bool: ...
 
     def answer_weight(self, fit_state: FitState, examples: int) -> float: ...
+
+    def skip_rounds(self, fit_state: FitState, steps: int, memory: Any) -> Any: ...
 
     def step(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult, memory: Any) -> OuterStep: ...
 
@@ -92,6 +94,9 @@ class PlainOuterOptimizer:
 
     def answer_weight(self, fit_state: FitState, examples: int) -> float:
         return 1.0
+
+    def skip_rounds(self, fit_state: FitState, steps: int, memory: Any) -> Any:
+        return memory
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ time.  Afterwards it records each round as if it had merged the reports itself. 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import math
 import time
@@ -208,25 +207,28 @@ class CompiledRounds:
         return Outcome.INTERRUPTED if progress.halted else outcome
 
     def _take_outer_step(self, plan: Plan, merged: MergeResult, weights: np.ndarray) -> MergeResult:
-        """Let the algorithm continue from the merges of the rounds, of which the last is ``merged``.
+        """Let the algorithm continue from the last of the merged rounds; only this one may be due.
 
-        ``weights (R, K)`` become those of the outer steps.
+        The last row of ``weights (R, K)`` becomes that of the outer step.
         """
         loop, size, group = self.loop, self.model.batch_size, plan.group
-        result = merged
-        for number, now in enumerate(itertools.islice(self.planner.fit_states(plan), len(weights))):
-            lr_scale = loop.lr_scale * group.lr_factors[number]
-            for worker, cursor in enumerate(now.cursors):
-                loop.tasks[worker] = Task(
-                    worker, now.round, loop.state, loop.seeds[worker], Budget(0), cursor, now.schedule_step, lr_scale
-                )
-            reports = [
-                self.planner.report(worker, -(-seen // size), seen, lr_scale)
-                for worker, seen in enumerate(group.visited[:, number].tolist())
-            ]
-            now = replace(now, memory=loop.memory, tasks=tuple(loop.tasks))
-            result = self.algorithm.merge_planned(now, reports, merged._replace(weights=weights[number]))
-            loop.memory, weights[number] = result.memory, result.weights
+        steps: np.ndarray = -(-group.visited[:, : len(weights)] // size)
+        last = len(weights) - 1
+        if last > 0:
+            loop.memory = self.algorithm.skip_rounds(loop.fit_state(), int(steps[:, :last].sum()))
+        now = self.planner.fit_state(loop.fit_state(), plan, last)
+        lr_scale = loop.lr_scale * group.lr_factors[last]
+        for worker, cursor in enumerate(now.cursors):
+            loop.tasks[worker] = Task(
+                worker, now.round, loop.state, loop.seeds[worker], Budget(0), cursor, now.schedule_step, lr_scale
+            )
+        reports = [
+            self.planner.report(worker, int(steps[worker, last]), seen, lr_scale)
+            for worker, seen in enumerate(group.visited[:, last].tolist())
+        ]
+        now = replace(now, tasks=tuple(loop.tasks))
+        result = self.algorithm.merge_planned(now, reports, merged._replace(weights=weights[last]))
+        loop.memory, weights[last] = result.memory, result.weights
         return result
 
     def _entries(

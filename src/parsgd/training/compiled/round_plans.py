@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -94,25 +94,24 @@ class Planner:
         if self.has_outer_steps:
             if loop.answer is not None:
                 group.answer[:] = loop.answer
-            for number, (now, examples) in enumerate(zip(self.fit_states(plan), plan.counts.sum(axis=1), strict=True)):
+            before = loop.fit_state()
+            for number, examples in enumerate(plan.counts.sum(axis=1).tolist()):
+                now = self.fit_state(before, plan, number)
                 group.lr_factors[number] = self.algorithm.next_task(now, 0).lr_factor
-                is_left_out = loop.answer is None or self.algorithm.is_due(now, int(examples))
-                group.answer_weights[number] = 0.0 if is_left_out else self.algorithm.answer_weight(now, int(examples))
+                is_left_out = loop.answer is None or self.algorithm.is_due(now, examples)
+                group.answer_weights[number] = 0.0 if is_left_out else self.algorithm.answer_weight(now, examples)
         reset(group, loop.state)
 
-    def fit_states(self, plan: Plan) -> Iterator[FitState]:
-        """Yield the fit state at the start of each round; its state and memory are the present ones."""
-        loop, fit_state = self.loop, self.loop.fit_state()
-        seen, examples = np.array(loop.cursors), loop.examples
-        for number, counts in enumerate(plan.counts):
-            yield replace(
-                fit_state,
-                round=loop.round + number,
-                examples=examples,
-                cursors=tuple(seen.tolist()),
-                schedule_step=float(plan.group.schedule_steps[number]),
-            )
-            seen, examples = seen + counts, examples + int(counts.sum())
+    def fit_state(self, before: FitState, plan: Plan, number: int) -> FitState:
+        """Return the fit state at the start of a round of the plan; its state and memory are those ``before`` it."""
+        seen = plan.counts[:number].sum(axis=0).tolist()
+        return replace(
+            before,
+            round=before.round + number,
+            examples=before.examples + sum(seen),
+            cursors=tuple(cursor + more for cursor, more in zip(before.cursors, seen, strict=True)),
+            schedule_step=float(plan.group.schedule_steps[number]),
+        )
 
     def _count_rounds(self, plan: Plan) -> int:
         """Return the number of rounds until the algorithm has to take an outer step."""
