@@ -14,7 +14,14 @@ from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.simuparallel import SimuParallel
 from parsgd.core import Algorithm, Engine, EngineDefaults
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
-from parsgd.estimators.cost_estimates import ProblemSize, costs_on, driver_seconds, rounds_of, thread_seconds
+from parsgd.estimators.cost_estimates import (
+    ProblemSize,
+    costs_on,
+    driver_seconds,
+    plain_rounds,
+    rounds_of,
+    thread_seconds,
+)
 from parsgd.model_io.packing import is_part
 from parsgd.registry import ALGORITHMS, ENGINES, resolve
 from parsgd.training.cost_model import fit_seconds, round_seconds
@@ -299,10 +306,11 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
 
 def _compiled_local_sgd(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
-    rounds = size.rounds(n_workers)[0]
     if _averages_plainly(size, n_workers):
-        why = f"average {rounds} times per pass ({why_workers})"
+        rounds = plain_rounds(size, n_workers)
+        why = f"average {'once' if rounds == 1 else f'{rounds} times'} per pass ({why_workers})"
         return Choice("local", why, LocalSGD(sync_every=1.0 / rounds), n_workers)
+    rounds = size.rounds(n_workers)[0]
     why = f"average {rounds} times per pass, with step lengths chosen on {size.n_probe_rows} rows ({why_workers})"
     part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows))
     return Choice("local", why, part, n_workers)

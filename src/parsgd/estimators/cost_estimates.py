@@ -11,6 +11,8 @@ from parsgd.training.cost_model import fit_seconds, round_seconds
 
 # Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
+# Merges of plain means take at most this fraction of a worker's part of a pass.
+_MERGES_SHARE = 0.1
 # On threads: passes of a typical fit, adaptive steps in it beyond one per pass, time to start and end it, and the
 # factor on the work of several workers, which share the memory.
 _PASSES, _MORE_STEPS, _START_SECONDS, _CONTENTION = 5, 2, 2.5e-3, 1.1
@@ -100,6 +102,15 @@ def driver_seconds(size: ProblemSize, n_workers: int) -> float:
     return size.compiled_merge_seconds + _adaptive_seconds(size) / size.rounds(n_workers)[0]
 
 
+def plain_rounds(size: ProblemSize, n_workers: int) -> int:
+    """Return the number of plain means per pass on threads: the useful number, or fewer of which merging is cheap.
+
+    The loss of two workers hardly depends on it (docs/performance.md).
+    """
+    affordable = int(_MERGES_SHARE * size.epoch_seconds / n_workers / size.compiled_merge_seconds)
+    return min(size.rounds(n_workers)[0], max(affordable, 1))
+
+
 def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) -> float:
     """Return the predicted seconds of a pass with ``n_workers`` threads, whose rounds are compiled.
 
@@ -114,6 +125,6 @@ def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) 
     )
     if n_workers == 1:
         return costs.pass_s
-    rounds = size.rounds(n_workers)[0]
+    rounds = size.rounds(n_workers)[0] if is_adaptive else plain_rounds(size, n_workers)
     step_s = _adaptive_seconds(size) / rounds if is_adaptive else 0.0
     return fit_seconds(costs, n_workers, _PASSES, _PASSES * rounds, step_s, compiled=True) / _PASSES

@@ -152,7 +152,14 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         seed, examples, monitor = self._seed_and_split(model, examples, context, X_val, y_val)
         one_against_all = model.n_outputs > 1 and not model.described_loss.joint
         size = LinearSize(
-            examples.n_rows, examples.n_values, model.n_features, model.n_outputs, model.sparse, one_against_all
+            examples.n_rows,
+            examples.n_values,
+            model.n_features,
+            model.n_outputs,
+            model.sparse,
+            one_against_all,
+            adagrad=model.schedule == "adagrad",
+            penalized=model.penalty is not None,
         )
         parts = self._choose_parts(context, size, partial)
         stopping = StoppingRule(
