@@ -33,7 +33,7 @@ This page compares the merge rules of ten workers with the speeds 1, 1, 1, 1, 1,
 virtual time, in which the workers together visit {passes} times as many rows as there are. The model is logistic
 regression, one against all for several classes, with a constant rate.
 
-Each rule has the rate of {n_rates} that gives it the least test loss with one seed that is not used again. The figures
+Each rule has the one of {n_rates} rates that gives it the least test loss with one seed, not used again. The figures
 are the test losses of {seeds} other seeds, without the penalty and summed over the classes: mean ± standard deviation.
 A figure is bold if it is the least of its column.
 

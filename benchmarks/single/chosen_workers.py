@@ -56,12 +56,16 @@ def labels(X, n_classes: int) -> np.ndarray:
     return scores.argmax(axis=1) if n_classes > 2 else (scores[:, 0] > np.median(scores[:, 0])).astype(int)
 
 
-def linear(n: int, X, n_classes: int, loss: str = "log_loss") -> tuple[Callable, object, np.ndarray, ProblemSize]:
+def linear(
+    n: int, X, n_classes: int, loss: str = "log_loss", adagrad: bool = False
+) -> tuple[Callable, object, np.ndarray, ProblemSize]:
     """A fit of a linear model, its data and its size."""
     n_outputs = n_classes if n_classes > 2 else 1
-    size = LinearSize(n, X.size, X.shape[1], n_outputs, sparse.issparse(X), n_outputs > 1 and loss != "softmax")
+    one_against_all = n_outputs > 1 and loss != "softmax"
+    size = LinearSize(n, X.size, X.shape[1], n_outputs, sparse.issparse(X), one_against_all, adagrad)
     kind = SGDRegressor if n_classes == 0 else SGDClassifier
     settings = {} if n_classes == 0 else {"loss": loss}
+    settings |= {"learning_rate": "adagrad", "eta0": 0.3} if adagrad else {}
     return lambda **given: kind(max_iter=PASSES, tol=None, **settings, **given), X, labels(X, n_classes), size
 
 
@@ -90,6 +94,13 @@ def cells() -> Iterator[tuple[str, tuple[Callable, object, np.ndarray, ProblemSi
         n = min(n, 30_000)
         yield f"network {n} x 100-32-10, batch 32", network(n, dense_rows(n, 100), (32,), 32)
         yield f"network {n} x 100-100-10, batch 200", network(n, dense_rows(n, 100), (100,), 200)
+    yield "dense 100,000 x 54, AdaGrad", linear(100_000, dense_rows(100_000, 54), 2, adagrad=True)
+    words = sparse_rows(24_000, 262_144, 118)
+    yield "sparse 24,000 x 262,144", linear(24_000, words, 2)
+    yield "sparse 24,000 x 262,144, AdaGrad", linear(24_000, words, 2, adagrad=True)
+    words = sparse_rows(12_000, 60_000, 80)
+    yield "sparse 12,000 x 60,000, 20 classes, AdaGrad", linear(12_000, words, 20, adagrad=True)
+    yield "dense 10,000,000 x 10, 2 classes", linear(10_000_000, dense_rows(10_000_000, 10), 2)
     yield "dense 1,000,000 x 20, 2 classes", linear(1_000_000, dense_rows(1_000_000, 20), 2)
     yield "dense 300,000 x 54, 7 classes", linear(300_000, dense_rows(300_000, 54), 7)
 

@@ -38,6 +38,10 @@ _LENGTHEN_AFTER, _LENGTHEN_AFTER_MANY, _FEW_WORKERS = 2, 3, 4
 # One average at the end loses accuracy when workers have fewer rows than this. Digits: 0.926 for 0.946 with 84 rows per
 # worker, 0.897 with 21; diabetes: R^2 0.239 for 0.355 with 82 rows, 0.110 with 20 (SGD's defaults, means of 4 splits).
 _MIN_ROWS_PER_WORKER = 100
+# Plain means of two workers need about as many passes as one worker with 131,000 rows per worker (nycflights_late), but
+# 1.7 times as many with 16,000 (adult) and twice as many with 6,400 (news20), at the best rate of each and to the same
+# loss (benchmarks/second_core.py).
+_MIN_ROWS_OF_PLAIN_MEANS = 20_000
 # With fewer rows per worker, ``algorithm="auto"`` fits one-against-all classifiers on one worker, as scikit-learn does
 # for any n_jobs: a pass over that few rows takes less time than a round.
 _MIN_ROWS_ONE_VS_ALL = 200
@@ -224,11 +228,12 @@ def predict_seconds(size: ProblemSize, n_workers: int) -> float:
 def _averages_plainly(size: ProblemSize, n_workers: int) -> bool:
     """Return True if the workers' mean is as accurate as one worker, and faster than adaptive steps.
 
-    On sparse data two workers' mean has the test loss of one worker after the same passes (enron_spam, nycflights,
-    news20), and adaptive steps take long with many features.
+    On sparse data with many rows two workers' mean has the test loss of one worker after the same passes, and adaptive
+    steps take long with many features.
     """
-    limit = _MAX_TIME_RATIO * thread_seconds(size, 1)
-    return size.sparse and size.convex and n_workers == 2 and thread_seconds(size, 2) > limit
+    if not size.sparse or not size.convex or n_workers != 2 or size.n_rows < n_workers * _MIN_ROWS_OF_PLAIN_MEANS:
+        return False
+    return thread_seconds(size, 2) > _MAX_TIME_RATIO * thread_seconds(size, 1)
 
 
 def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
