@@ -19,9 +19,10 @@ SOURCES = Path(__file__).parents[1] / "src"
 settings.register_profile("first tier", derandomize=True, database=None, deadline=None, max_examples=10)
 settings.register_profile("all", settings.get_profile("first tier"), max_examples=40)
 
-# a background job of a shell ignores Ctrl-C, and so would the processes that tests start
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# a background job of a shell ignores Ctrl-C or hang-ups, and so would the processes that tests start
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # what a user sees, and not what services for continuous integration do
 os.environ.pop("CI", None)
