@@ -24,7 +24,8 @@ OURS, ALONE, ONE_SHOT = "parsgd, 2 workers", "parsgd, 1 worker", "parsgd, 2 work
 SKLEARN, VW, SELF = "scikit-learn SGD", "Vowpal Wabbit", "parsgd, 1 worker"
 PARALLEL = 1.9
 WORDS = f"""{EPOCHS} epochs in random order, `tol=None`, default arguments except the loss; the whole `fit` is timed.
-Two workers use `algorithm="auto"`, or `"simuparallel"`, which makes one average at the end. One worker visits rows in
+Two workers are `n_jobs=2` with `algorithm="auto"`, which takes one worker where it predicts no gain, or with
+`"simuparallel"`, which makes one average at the end. One worker visits rows in
 scikit-learn's order. Several workers visit runs of 8 neighboring rows in random order if the data exceed the caches.
 parsgd computes in float32, except in the float64 line. scikit-learn's figures are of both precisions, and ratios of the
 faster one. Its threads divide the classes, so two threads are tried with several classes. Vowpal Wabbit (`--sgd`,

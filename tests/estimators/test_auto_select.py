@@ -162,7 +162,10 @@ def test_auto_takes_no_more_threads_than_pay_whatever_n_jobs_is(engine):
 def test_two_threads_on_wide_sparse_data_average_without_adaptive_steps():
     wide = LinearSize(n_rows=100_000, n_values=20_000_000, n_features=200_000, n_outputs=1, sparse=True)
     part = choose_algorithm("auto", 2, "", wide, "SGDClassifier").algorithm
-    assert (part.outer_optimizer, part.sync_every) == ("mean", 0.25)
+    assert (part.outer_optimizer, part.sync_every) == ("mean", 1.0 / plain_rounds(wide, 2))
+    assert 0.1 < part.sync_every < 1.0
+    few = replace(wide, n_rows=30_000, n_values=20_000_000)
+    assert choose_algorithm("auto", 2, "", few, "SGDClassifier").algorithm.outer_optimizer != "mean"
     assert choose_algorithm("auto", 8, "", wide, "SGDClassifier").algorithm.outer_optimizer != "mean"
 
 

@@ -299,6 +299,22 @@ def test_costs_are_measured_by_the_work_itself():
     assert found["state_bytes"] >= 8 * 6
 
 
+def test_a_compiled_round_costs_the_difference_of_fits_by_their_real_rounds(monkeypatch):
+    # a network of batches of 50 makes at most five rounds with 500 rows and two workers
+    estimator = parsgd.MLPClassifier((3,), batch_size=50, max_iter=2, tol=0.0)
+    sample = planner.samples.draw(estimator, *rows(900), np.random.RandomState(0)).first(500)
+    real, found = measure_costs.time_fit, []
+
+    def timed(estimator, sample, algorithm, n_workers):
+        n_rounds = real(estimator, sample, algorithm, n_workers)[1]
+        found.append(n_rounds)
+        return 1.0 + 0.5 * (n_workers > 1) + 0.25 * (n_rounds - 1), n_rounds
+
+    monkeypatch.setattr(measure_costs, "time_fit", timed)
+    assert measure_costs.compiled_costs(estimator, sample, 2) == pytest.approx((0.25, 0.5))
+    assert set(found) == {1, 5}
+
+
 def test_what_there_was_no_time_for_is_taken_to_be_like_its_like(fixed):
     """Of plain means one that was rehearsed stands for the others of as many workers."""
     kind = dict(convex=True, batch_size=1, sparse=True, n_rows=1000)

@@ -15,15 +15,15 @@ from parsgd.core import FitState, MergeResult, Report
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError
 from parsgd.planning.instrumented import InstrumentedFit, StopTrial
-from parsgd.planning.strategies import Strategy
+from parsgd.planning.strategies import Strategy, batch_size
 from parsgd.planning.trials.samples import TrialSample, prepare
 
 # Length and number of the timed rounds, after one that is not timed: 0.2 s for one and two workers.
 _TIMED_SECONDS, _TIMED_ROUNDS = 0.015, 4
 # Number, total seconds and length of nearly empty rounds, which measure the overhead per round.
 _EMPTY_ROUNDS, _EMPTY_SECONDS, _EMPTY_PERIOD = 25, 0.05, 1e-6
-# Rounds and repetitions of short fits, which measure a round in compiled code.
-_SHORT_ROUNDS, _SHORT_FITS = 40, 5
+# Rounds, batches of each worker and repetitions of short fits, which measure a round in compiled code.
+_SHORT_ROUNDS, _SHORT_BATCHES, _SHORT_FITS = 40, 10, 5
 _MANY_PASSES = 10**6
 _FEW_ROWS = 500
 # Sample size for timing rows.  It does not fit into the cache; larger samples only take longer to validate.
@@ -101,26 +101,23 @@ def compiled_costs(estimator: Any, sample: TrialSample, n_workers: int) -> tuple
     They are differences between the shortest fits of one pass: of many rounds and of one, of several workers and of
     one worker.
     """
-    fits = {1: (1, LocalSGD(sync_every=1.0)), 2: (n_workers, LocalSGD(sync_every=1.0))}
-    fits[_SHORT_ROUNDS] = n_workers, LocalSGD(sync_every=1.0 / _SHORT_ROUNDS)
-    least = dict.fromkeys(fits, np.inf)
-    for _ in range(_SHORT_FITS):
-        for key, (count, algorithm) in fits.items():
-            # a diverged fit has taken its time too
-            with contextlib.suppress(DivergedError):
-                least[key] = min(least[key], _fit_seconds(estimator, sample, algorithm, count))
-    seconds = [value if np.isfinite(value) else 0.0 for value in least.values()]
-    return max(seconds[2] - seconds[1], 0.0) / (_SHORT_ROUNDS - 1), max(seconds[1] - seconds[0], 0.0)
+    once, often = LocalSGD(sync_every=1.0), LocalSGD(sync_every=1.0 / _SHORT_ROUNDS)
+    cases = [(1, once), (n_workers, once), (n_workers, often)]
+    fits = [[time_fit(estimator, sample, algorithm, n) for n, algorithm in cases] for _ in range(_SHORT_FITS)]
+    alone, together, in_rounds = np.min([[seconds for seconds, _ in turn] for turn in fits], axis=0)
+    # a round has at least one batch
+    n_rounds = fits[0][-1][1]
+    return float(max(in_rounds - together, 0.0)) / max(n_rounds - 1, 1), float(max(together - alone, 0.0))
 
 
-def _fit_seconds(estimator: Any, sample: TrialSample, algorithm: LocalSGD, n_workers: int) -> float:
-    """Return the seconds of a fit of one pass."""
+def time_fit(estimator: Any, sample: TrialSample, algorithm: LocalSGD, n_workers: int) -> tuple[float, int]:
+    """Return the seconds and the number of rounds of a fit of one pass; 1 round if it diverges."""
     model = prepare(estimator).set_params(algorithm=algorithm, engine="threads", n_jobs=n_workers, max_iter=1)
-    with warnings.catch_warnings():
+    started = time.perf_counter()
+    with warnings.catch_warnings(), contextlib.suppress(DivergedError):
         warnings.simplefilter("ignore")
-        started = time.perf_counter()
         model.fit(sample.X, sample.y)
-        return time.perf_counter() - started
+    return time.perf_counter() - started, len(getattr(model, "history_", "1"))
 
 
 def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[str, Any]:
@@ -133,7 +130,10 @@ def measure(estimator: Any, sample: TrialSample, counts: Sequence[int]) -> dict[
     # one worker is timed before and after the others, so that other load on the machine affects all of them
     first, state_bytes = seconds_per_row(estimator, sample, 1)
     several = {n: seconds_per_row(estimator, sample, n)[0] for n in counts}
-    compiled = {n: compiled_costs(estimator, few, n) for n in counts}
+    batches = {
+        n: sample.first(max(_FEW_ROWS, _SHORT_BATCHES * n * batch_size(estimator, sample.n_rows))) for n in counts
+    }
+    compiled = {n: compiled_costs(estimator, rows, n) for n, rows in batches.items()}
     one = 0.5 * (first + seconds_per_row(estimator, sample, 1)[0]) if counts else first
     return {
         "seconds_per_row": one,

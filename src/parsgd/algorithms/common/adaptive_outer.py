@@ -389,5 +389,7 @@ def _curvature(fit_state: FitState, decision: np.ndarray) -> float:
 
 @lru_cache(maxsize=4)
 def _random_signs(shape: tuple[int, ...]) -> np.ndarray:
-    """Return the same array of -1 and 1 at every call; it must not be changed."""
-    return np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    """Return the same read-only array of -1 and 1 at every call."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    signs.flags.writeable = False
+    return signs

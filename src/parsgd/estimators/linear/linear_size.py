@@ -16,8 +16,8 @@ _ADAGRAD, _SEVERAL_DENSE_ADAGRAD, _SEVERAL_SPARSE_ADAGRAD = (1.4, 3.0), (3.5, 15
 # Per round: waking the workers and waiting for the last.
 _SECONDS_PER_ROUND = 0.5e-3
 # The same in compiled code, and per weight: to end the steps of a round and to merge.  With AdaGrad and a penalty, this
-# penalty is applied to every weight.  Sparse rows with 10,000 to 2,000,000 weights took 1.5 to 5 ns, AdaGrad 7 to 13.
-_SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_MERGED_WEIGHT, _SECONDS_PER_PENALIZED_WEIGHT = 3e-5, 2.5e-9, 8e-9
+# penalty is applied to every weight.  With 47,000 to 2,000,000 weights: 0.8 to 3.2 ns, AdaGrad 3.3 to 5.4.
+_SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_MERGED_WEIGHT, _SECONDS_PER_PENALIZED_WEIGHT = 3e-5, 2e-9, 4.5e-9
 # Adaptive step: in Python, per parameter, per value of a probe row, and per loss. More outputs slow the probe more than
 # the kernels. Measured on generated rows of 1 to 10 outputs and 54 to 600,000 parameters.
 _SECONDS_PER_STEP, _SECONDS_PER_STEP_PARAMETER = 3.5e-3, 26e-9

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parsgd.core import CostModel
+from parsgd.core import CostModel, is_planned
 from parsgd.planning.strategies import Strategy
 from parsgd.planning.trials.trial_runs import MOST_PASSES, SerialRun, TrialRun
 from parsgd.training import cost_model
@@ -72,15 +72,15 @@ def never_reaching(costs: CostModel, strategy: Strategy, n_workers: int, basis: 
     return replace(without_prediction(costs, strategy, n_workers), **never)
 
 
-def has_compiled_rounds(costs: CostModel, strategy: Strategy, n_workers: int) -> bool:
+def makes_compiled_rounds(costs: CostModel, strategy: Strategy, n_workers: int) -> bool:
     """Return True if a fit makes its rounds in compiled code, on this machine's threads.
 
     >>> from parsgd import Hogwild, LocalSGD
     >>> costs = CostModel(1000, 1e-6, compiled_round_s={2: 2e-5})
-    >>> [has_compiled_rounds(costs, Strategy("", algorithm, 1), 2) for algorithm in (LocalSGD(), Hogwild())]
+    >>> [makes_compiled_rounds(costs, Strategy("", algorithm, 1), 2) for algorithm in (LocalSGD(), Hogwild())]
     [True, False]
     """
-    return n_workers in costs.compiled_round_s and strategy.algorithm.traits.planned != ""
+    return n_workers in costs.compiled_round_s and is_planned(strategy.algorithm)
 
 
 def candidate(
@@ -100,7 +100,7 @@ def candidate(
     basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
         return never_reaching(costs, strategy, n_workers, basis)
-    compiled = has_compiled_rounds(costs, strategy, n_workers)
+    compiled = makes_compiled_rounds(costs, strategy, n_workers)
     # a merge in compiled code is part of its round
     combine_s = 0.0 if compiled and not strategy.adaptive else sum(run.combine_s for run in known) / len(known)
     own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
