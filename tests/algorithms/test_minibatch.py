@@ -337,7 +337,7 @@ def test_scores_are_in_the_entry_that_ends_a_pass():
 def test_a_loss_that_is_no_number_is_an_error_that_names_the_round(engine, n_workers):
     wild = {"loss": "squared_error", "activation": "identity", "solver": "sgd", "eta0": 1e8}
     for model, rows in (network(**wild), linear(eta0=1e300)):
-        with pytest.raises(DivergedError, match=r"in round \d+: the loss is NaN or infinite"):
+        with pytest.raises(DivergedError, match=r"the objective of worker \d became NaN or infinite in round \d+"):
             train(model, rows, n_workers=n_workers, engine=engine, epochs=50)
 
 

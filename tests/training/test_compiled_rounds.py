@@ -9,18 +9,18 @@ import re
 import signal
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from same_fits import assert_same, fitted, parameters
 
 from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
 from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
-from parsgd.training.compiled import compiled_rounds
+from parsgd.training.compiled import compiled_rounds, state_rounds
 from parsgd.training.rounds import Loop
 from parsgd.utils import interrupts
 
@@ -30,36 +30,13 @@ Y = RANDOM.integers(0, 3, 203)
 SPARSE = sp.csr_matrix(X * (RANDOM.random(X.shape) < 0.3))
 
 
-def fitted(estimator, rows, y, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return estimator.fit(rows, y, **options)
-
-
-def parameters(model):
-    parts = [model.coef_, model.intercept_] if hasattr(model, "coef_") else [*model.coefs_, *model.intercepts_]
-    return np.concatenate([np.ravel(part) for part in parts])
-
-
-def assert_same(ours, reference):
-    """Assert equal bits of the parameters, and equal histories but for times."""
-    np.testing.assert_array_equal(parameters(ours), parameters(reference))
-    assert (ours.n_iter_, ours.t_) == (reference.n_iter_, reference.t_)
-    assert len(ours.history_) == len(reference.history_)
-    for entry, other in zip(ours.history_, reference.history_, strict=True):
-        for key in ("round", "epoch", "loss", "score"):
-            assert entry[key] == other[key], key
-        for worker, same in zip(entry["workers"], other["workers"], strict=True):
-            for key in ("worker", "steps", "examples", "weight", "loss", "trace"):
-                assert worker[key] == same[key], key
-
-
 @pytest.fixture
 def calls(monkeypatch):
     """Count the calls of compiled rounds."""
     found = []
-    run = compiled_rounds.CompiledRounds.run
-    monkeypatch.setattr(compiled_rounds.CompiledRounds, "run", lambda self: (found.append(1), run(self))[1])
+    rounds = compiled_rounds.CompiledRounds
+    run = rounds.run_together
+    monkeypatch.setattr(rounds, "run_together", lambda self, group: (found.append(1), run(self, group))[1])
     return found
 
 
@@ -301,14 +278,14 @@ def test_observers_receive_rounds_and_the_end():
 
 
 def test_an_error_before_the_first_round_ends_all_workers(monkeypatch):
-    prepare = compiled_rounds.CompiledRounds._prepare
+    prepare = state_rounds.StateRounds.prepare
 
     def fail(self, group, worker):
         if worker == 1:
             raise OSError("no rows")
         return prepare(self, group, worker)
 
-    monkeypatch.setattr(compiled_rounds.CompiledRounds, "_prepare", fail)
+    monkeypatch.setattr(state_rounds.StateRounds, "prepare", fail)
     model = SGDClassifier(algorithm=LocalSGD(), engine="threads", n_jobs=3, max_iter=3, tol=None)
     with pytest.raises(OSError, match="no rows"):
         model.fit(X, Y)

@@ -13,12 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from parsgd.algorithms.common.gradient_messages import (
     BatchSlice,
     apply_gradients,
     effective_batch_size,
     report_gradient,
 )
+from parsgd.algorithms.merging.merge_weights import by_examples
 from parsgd.core import (
     AlgorithmTraits,
     Budget,
@@ -36,7 +39,11 @@ from parsgd.errors import check_count
 from parsgd.utils.row_arrays import visits
 
 _TRAITS = AlgorithmTraits(
-    requires=frozenset({"gradients"}), partition="common_order", message="gradient", common_schedule_step=True
+    requires=frozenset({"gradients"}),
+    partition="common_order",
+    message="gradient",
+    planned="gradient",
+    common_schedule_step=True,
 )
 
 
@@ -44,9 +51,9 @@ _TRAITS = AlgorithmTraits(
 class MiniBatch(SynchronousAlgorithm):
     """Exact parallel mini-batch SGD.
 
-    Every step waits for all workers and for one message each way (about half a millisecond with threads).  The
-    algorithm is therefore for steps that take some milliseconds: large networks or large batches.  :class:`LocalSGD`
-    communicates less often.
+    Every step waits for all workers twice: some microseconds with threads, whose batches run in compiled code, and some
+    milliseconds on other engines, where each way takes a message.  Each worker also sends a gradient of all parameters.
+    The algorithm is therefore for large batches and large networks.  :class:`LocalSGD` communicates less often.
 
     Parameters
     ----------
@@ -79,22 +86,33 @@ class MiniBatch(SynchronousAlgorithm):
         return effective_batch_size(self.batch_size, model)
 
     def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
-        # a round is a batch, and run() determines its size
-        return TaskSpec(Budget(fit_state.shard_rows[worker]))
+        size = self.rows_per_step(fit_state.model)
+        rows = _place(fit_state.round, size, fit_state.n_rows)[2]
+        first, end = _slice(rows, worker, fit_state.n_workers)
+        return TaskSpec(Budget(end - first))
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         """Report the summed gradients of this worker's slice of the batch with the round's number."""
         began = time.perf_counter()
-        return report_gradient(model, task, self._slice(model, shard, task), progress, began)
-
-    def _slice(self, model: Model, shard: Shard, task: Task) -> BatchSlice:
-        """Return the worker's slice; all workers find the batch from its number in the common order."""
-        size = self.rows_per_step(model)
-        epoch, number = divmod(task.round, max(1, -(-task.source_rows // size)))
-        begin = number * size
-        rows, batch = visits(shard.blocks(task.seed, epoch, begin), min(size, task.source_rows - begin))
-        first, end = (-(-len(batch) * worker // task.n_workers) for worker in (task.worker, task.worker + 1))
-        return BatchSlice(rows, batch, first, end, epoch)
+        epoch, begin, n_rows = _place(task.round, self.rows_per_step(model), task.source_rows)
+        rows, batch = visits(shard.blocks(task.seed, epoch, begin), n_rows)
+        part = BatchSlice(rows, batch, *_slice(len(batch), task.worker, task.n_workers), epoch)
+        return report_gradient(model, task, part, progress, began)
 
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         return apply_gradients(fit_state, reports, [report.state for report in reports])
+
+    def merge_weights(self, fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
+        return by_examples([report.examples for report in reports])
+
+
+def _place(number: int, size: int, n_rows: int) -> tuple[int, int, int]:
+    """Return epoch, start and length of a batch, from its number in the common order of ``n_rows`` rows."""
+    epoch, batch = divmod(number, max(1, -(-n_rows // size)))
+    begin = batch * size
+    return epoch, begin, min(size, n_rows - begin)
+
+
+def _slice(n_rows: int, worker: int, n_workers: int) -> tuple[int, int]:
+    """Return start and end of a worker's slice of a batch."""
+    return -(-n_rows * worker // n_workers), -(-n_rows * (worker + 1) // n_workers)

@@ -7,7 +7,13 @@ runs the workers, the :class:`Model` defines the objective and its steps, and th
 A state is one flat, contiguous vector, so a merge is a weighted sum, a message one buffer and a checkpoint one array.
 """
 
-from parsgd.core.algorithm_protocol import Algorithm, PlannedAlgorithm, is_planned
+from parsgd.core.algorithm_protocol import (
+    Algorithm,
+    OuterStepsAlgorithm,
+    PlannedAlgorithm,
+    has_outer_steps,
+    is_planned,
+)
 from parsgd.core.costs import CostModel
 from parsgd.core.defaults import EngineDefaults, EngineWrapper, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
@@ -50,9 +56,11 @@ from parsgd.core.records import (
     Totals,
 )
 from parsgd.core.round_protocols import (
+    CompiledGradientsModel,
     CompiledRoundsModel,
     FeatureModel,
     FeaturePart,
+    has_compiled_gradients,
     has_compiled_rounds,
     has_features,
     rest_slices,
@@ -68,6 +76,7 @@ __all__ = [
     "AlgorithmTraits",
     "AveragingModel",
     "Budget",
+    "CompiledGradientsModel",
     "CompiledRoundsModel",
     "CompiledRoundsRun",
     "CostModel",
@@ -85,6 +94,7 @@ __all__ = [
     "LinearStateModel",
     "MergeResult",
     "Model",
+    "OuterStepsAlgorithm",
     "PlainModel",
     "PlannedAlgorithm",
     "ProgressCallback",
@@ -109,11 +119,13 @@ __all__ = [
     "WorkFn",
     "WorkerPool",
     "has_averaging",
+    "has_compiled_gradients",
     "has_compiled_rounds",
     "has_features",
     "has_full_gradient",
     "has_gradients",
     "has_linear_state",
+    "has_outer_steps",
     "has_shared_steps",
     "is_planned",
     "no_progress",

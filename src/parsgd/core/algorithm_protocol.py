@@ -131,24 +131,29 @@ class PlannedAlgorithm(Algorithm, Protocol):
         """
         ...
 
+
+@runtime_checkable
+class OuterStepsAlgorithm(PlannedAlgorithm, Protocol):
+    """A planned algorithm with the trait ``outer_steps``: it continues from some of its merges."""
+
     def is_due(self, fit_state: FitState, examples: int) -> bool:
         """Return True if a merge of this many examples has to pass through :meth:`merge_planned` before the next round.
 
-        Called with the trait ``outer_steps`` only.  If False, the next round starts from the merge itself.
+        If False, the next round starts from the merge itself.
         """
         ...
 
     def answer_weight(self, fit_state: FitState, examples: int) -> float:
         """Return the weight of the merged state in ``MergeResult.answer``, for a merge that is not due.
 
-        The rest is the weight of the previous answer.  Called with the trait ``outer_steps`` only.
+        The rest is the weight of the previous answer.
         """
         ...
 
     def merge_planned(self, fit_state: FitState, reports: Sequence[Report], merged: MergeResult) -> MergeResult:
         """Return what :meth:`Algorithm.merge` returns, from its mean or merge per coordinate ``merged``.
 
-        Called with the trait ``outer_steps`` only, for the last of the rounds that were made together.  Reports have
+        Called for the last of the rounds that were made together.  Reports have
         counts and rates only.  ``merged.answer`` is the answer after the last round that is not due, if there was one
         before the rounds.
         """
@@ -157,8 +162,8 @@ class PlannedAlgorithm(Algorithm, Protocol):
     def skip_rounds(self, fit_state: FitState, steps: int) -> Any:
         """Return the memory after merges that were not due, in which all workers together made ``steps`` steps.
 
-        ``fit_state`` is that before the first of these merges.  Called with the trait ``outer_steps`` only, before
-        :meth:`merge_planned` of the next one.
+        ``fit_state`` is that before the first of these merges.  Called before :meth:`merge_planned` of the
+        next one.
         """
         ...
 
@@ -166,3 +171,8 @@ class PlannedAlgorithm(Algorithm, Protocol):
 def is_planned(algorithm: Algorithm) -> TypeGuard[PlannedAlgorithm]:
     """Return True if the rounds of the algorithm can be planned."""
     return algorithm.traits.planned != ""
+
+
+def has_outer_steps(algorithm: Algorithm) -> TypeGuard[OuterStepsAlgorithm]:
+    """Return True if the algorithm continues from planned merges."""
+    return algorithm.traits.outer_steps

@@ -16,9 +16,19 @@ from parsgd.core.sgd_run import SGDRun
 
 # Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
 # gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
-# full_gradient: FullGradientModel;  features: FeatureModel;  compiled_rounds: CompiledRoundsModel.
+# full_gradient: FullGradientModel;  features: FeatureModel;  compiled_rounds: CompiledRoundsModel;
+# compiled_gradients: CompiledGradientsModel.
 MODEL_CAPABILITIES = frozenset(
-    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features", "compiled_rounds"}
+    {
+        "gradients",
+        "averaging",
+        "linear_state",
+        "shared_steps",
+        "full_gradient",
+        "features",
+        "compiled_rounds",
+        "compiled_gradients",
+    }
 )
 
 
@@ -46,8 +56,8 @@ class Model(Protocol):
         Further contracts of the model, members of ``parsgd.core.MODEL_CAPABILITIES``: ``"gradients"``
         (:class:`GradientModel`), ``"averaging"`` (:class:`AveragingModel`), ``"linear_state"``
         (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`), ``"full_gradient"``
-        (:class:`FullGradientModel`), ``"features"`` (:class:`FeatureModel`) and ``"compiled_rounds"``
-        (:class:`CompiledRoundsModel`).
+        (:class:`FullGradientModel`), ``"features"`` (:class:`FeatureModel`), ``"compiled_rounds"``
+        (:class:`CompiledRoundsModel`) and ``"compiled_gradients"`` (:class:`CompiledGradientsModel`).
     unavailable : mapping of str to str
         Capabilities that the present parameters prevent.  Each value names the parameter and a remedy, and appears in
         the error message.

@@ -117,10 +117,12 @@ class AlgorithmTraits(NamedTuple):
     may_overwrite_start : bool
         True if ``run`` never reads the task's state after the SGD run has started.  A fit with one worker may then run
         on that array itself instead of a copy.
-    planned : {"", "mean", "coordinate", "touched"}
+    planned : {"", "mean", "coordinate", "touched", "gradient"}
         Merge of a round whose budgets depend on the cursors alone, modulo the rows of the shards: an average of states
-        with the weights that :meth:`PlannedAlgorithm.merge_weights` returns, or an average per coordinate.  Rounds can
-        then be planned before they run.  Empty: rounds depend on earlier results.
+        with the weights that :meth:`PlannedAlgorithm.merge_weights` returns, or an average per coordinate, or a step
+        along summed gradients.  Rounds can then be planned before they run.  With ``"gradient"``, a round is a batch of
+        the common order, divided between the workers, one after the other, by their budgets.  Empty: rounds depend on
+        earlier results.
     outer_steps : bool
         True if the algorithm continues from planned merges, see :meth:`PlannedAlgorithm.merge_planned`.  Otherwise the
         next round starts from the merge.

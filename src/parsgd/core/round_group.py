@@ -77,9 +77,9 @@ class RoundGroup(NamedTuple):
     Attributes
     ----------
     states : ndarray, (K, pitch)
-        One state per worker, in the first ``size`` numbers of its row.
+        One state per worker, in the first ``size`` numbers of its row; or one summed gradient, if workers send these.
     size : int
-        Length of a state.
+        Length of a state, or of a summed gradient.
     spans : ndarray of int64, (K, R, 2)
         Start and end of each round in the worker's order.
     schedule_steps : ndarray, (R,)

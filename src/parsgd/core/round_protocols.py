@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
-from parsgd.core.model_protocols import Model
+from parsgd.core.model_protocols import GradientModel, Model
+from parsgd.core.records import Rows
+from parsgd.core.round_group import RoundGroup
 from parsgd.core.sgd_run import CompiledRoundsRun
 
 
@@ -81,6 +83,68 @@ class CompiledRoundsModel(Model, Protocol):
     ) -> CompiledRoundsRun:
         """Create a run as :meth:`Model.sgd_run` does."""
         ...
+
+
+@runtime_checkable
+class CompiledGradientsModel(GradientModel, Protocol):
+    """A model with the capability ``"compiled_gradients"``: rounds of one batch each in one compiled call.
+
+    Attributes
+    ----------
+    n_gradients : int
+        Length of the array of gradients that :meth:`GradientModel.gradient_sum` returns.
+    """
+
+    @property
+    def n_gradients(self) -> int: ...
+
+    def prepare_gradient_rounds(
+        self,
+        state: np.ndarray,
+        gradient: np.ndarray,
+        lr_scale: np.ndarray,
+        seed: int,
+        rows: Rows,
+        order: np.ndarray,
+        group: RoundGroup,
+        worker: int,
+    ) -> Callable[[RoundGroup, np.ndarray], int]:
+        """Return a function that makes the rounds of ``worker``, while the other workers of the group make theirs.
+
+        Called once per worker and fit.  Each round has the bits of :meth:`GradientModel.gradient_sum` on the workers
+        and :meth:`GradientModel.apply_gradient` on the driver.
+
+        Arguments
+        ---------
+        state : ndarray, (size,)
+            The state, on which all workers step.
+        gradient : ndarray, (n_gradients,)
+            Zeros; receives the sums of the worker's part of each batch.
+        lr_scale : ndarray, (n_outputs,)
+            Factors on the learning rate, which the driver may change between calls.
+        seed : int
+            Seed of random operations inside a step.
+        rows : Rows
+            Rows in memory.
+        order : ndarray of int, (n_visits,)
+            Row numbers, as in later calls.
+        group : RoundGroup
+            The group of the first call; those of later calls have the same arrays but for the plan and the results.
+        worker : int
+            Number of the worker.
+
+        Returns
+        -------
+        callable
+            ``(group, order) -> merged``, the number of merged rounds.  ``group.spans[worker]`` has the worker's slice
+            of ``order`` in each round; the slices of all workers, one after the other, are the batch.
+        """
+        ...
+
+
+def has_compiled_gradients(model: Model) -> TypeGuard[CompiledGradientsModel]:
+    """Return True if the model offers ``"compiled_gradients"``."""
+    return "compiled_gradients" in model.capabilities
 
 
 def has_compiled_rounds(model: Model) -> TypeGuard[CompiledRoundsModel]:

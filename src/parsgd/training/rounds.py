@@ -25,7 +25,7 @@ from parsgd.core import (
     WorkerPool,
 )
 from parsgd.errors import Outcome, WorkersLostError
-from parsgd.training.compiled.compiled_rounds import CompiledRounds
+from parsgd.training.compiled.select_rounds import make_compiled_rounds
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.loop_snapshot import restore_snapshot, take_snapshot
 from parsgd.training.reporting import history_entries
@@ -164,7 +164,7 @@ class Loop:
         self.now: Callable[[], float] = pool.now
         self.began: float = self.now() - self.seconds
         self.send_again(pool, self.busy)
-        compiled = CompiledRounds.of(self, pool)
+        compiled = make_compiled_rounds(self, pool)
         while True:
             epochs = self.epochs
             outcome = self.run_round(pool) if compiled is None else compiled.run()

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parsgd.algorithms.merging.merge_weights import by_examples
 from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task, has_averaging, has_gradients
-from parsgd.errors import DivergedError
+from parsgd.errors import diverged
 
 # Batch size for models with batches of one row: a message per row would cost more than its gradient.
 _DEFAULT_BATCH = 256
@@ -38,11 +39,8 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, progress: Progre
     n = part.end - part.first
     gradients, totals = model.gradient_sum(task.state, *part[:4], task.schedule_step, task.seed)
     if not np.isfinite(totals.objective).all():
-        raise DivergedError(
-            f"Floating-point under-/overflow occurred at epoch #{part.epoch + 1}, in round {task.round}: the loss is"
-            " NaN or infinite. Scaling input data with StandardScaler or MinMaxScaler might help, as might a smaller"
-            " learning rate."
-        )
+        what = f"the objective of worker {task.worker} became NaN or infinite in round {task.round}"
+        raise diverged(model.divergence, part.epoch + 1, what)
     progress(task.worker, n, _Loss(model.total_loss(totals.loss) / max(n, 1)))
     if task.slowdown > 1.0:
         time.sleep((time.perf_counter() - began) * (task.slowdown - 1.0))
@@ -63,9 +61,9 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, progress: Progre
 
 def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: Sequence[np.ndarray]) -> MergeResult:
     """Apply one step of the model's solver along the sum of the reported gradients."""
-    examples = np.array([report.examples for report in reports], dtype=float)
-    if not examples.any():
-        return MergeResult(fit_state.state, examples)
+    weights = by_examples([report.examples for report in reports])
+    if not weights.any():
+        return MergeResult(fit_state.state, weights)
     total = gradients[0].copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for gradient in gradients[1:]:
@@ -73,7 +71,7 @@ def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: S
     model = fit_state.model
     assert has_gradients(model)
     state = model.apply_gradient(fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
-    return MergeResult(state, examples / examples.sum())
+    return MergeResult(state, weights)
 
 
 class _Loss:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from parsgd.kernels.lowlevel.compiling import inlined
 from parsgd.kernels.lowlevel.gemm import get_address, multiply_backward, multiply_forward
 from parsgd.kernels.lowlevel.routines import call_routine
 from parsgd.kernels.network.activations import make_mask_key
 from parsgd.kernels.network.layer_products import add_column_sums, is_sparse, multiply_first_layer
-from parsgd.kernels.network.layer_updates import compute_layer_gradient, step_fused, step_in_blocks, step_whole
-from parsgd.kernels.network.network_types import FIRST_LAYER_SCALE, PENDING_DECAY, SCHEDULE_STEP, SQUARED_NORM
+from parsgd.kernels.network.layer_updates import compute_layer_gradient, step_fused, step_in_blocks, step_range
+from parsgd.kernels.network.network_types import (
+    FIRST_LAYER_SCALE,
+    PENDING_DECAY,
+    ROW_OFFSET,
+    SCHEDULE_STEP,
+    SQUARED_NORM,
+)
 from parsgd.kernels.network.outputs import compute_errors
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from parsgd.core import CsrRows, DenseRows
     from parsgd.kernels.network.network_types import NetworkBuffers, NetworkHyperparams, NetworkLayout
 
@@ -55,7 +61,8 @@ def run_forward(
             call_routine(hyperparams.activate_address, (values, derivatives, at, rows, o, w, weight_start + i * o))
             if hyperparams.keep_probability < 1.0:
                 key = make_mask_key(hyperparams.seed, run_state[SCHEDULE_STEP], layer)
-                code, keep, offset = hyperparams.activation, hyperparams.keep_probability, hyperparams.row_offset * o
+                code, keep = hyperparams.activation, hyperparams.keep_probability
+                offset = np.int64(run_state[ROW_OFFSET]) * o
                 call_routine(hyperparams.dropout_address, (code, keep, key, offset, values, derivatives, at, rows * o))
     i, o, at = layout.sizes[layers - 1], layout.sizes[layers], layout.value_starts[layers]
     bias = layout.weight_starts[layers - 1] + i * o
@@ -143,7 +150,9 @@ def make_backward(fused: bool, whole: bool) -> Callable[..., None]:
                 )
             e = before
         if whole and hyperparams.takes_step:
-            squared_norm = step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, eta, t)
+            squared_norm = step_range(
+                hyperparams, layout, w, first, second, gradient, 0, w.shape[0], batch_weight, eta, t
+            )
         if not fused and hyperparams.takes_step:
             run_state[SQUARED_NORM] = squared_norm
 

@@ -153,20 +153,22 @@ def step_in_blocks(
 
 
 @called
-def step_whole(
+def step_range(
     hyperparams: NetworkHyperparams,
     layout: NetworkLayout,
     w: np.ndarray,
     first: np.ndarray,
     second: np.ndarray,
     gradient: np.ndarray,
+    begin: int,
+    end: int,
     batch_weight: float,
     eta: float,
     t: float,
 ) -> float:
-    """Take the solver's step along all gradients; returns the sum of squares of the weights.
+    """Take the solver's step on the parameters ``[begin, end)``; returns the sum of squares of the weights among them.
 
-    Gradients are clipped to the norm ``clip``, if it is positive.
+    All gradients are clipped to the norm ``clip``, if it is positive.
     """
     step_address, params = hyperparams.step_address, hyperparams.solver_params
     factor, decay, weight_decay = 1.0 / batch_weight, hyperparams.alpha / batch_weight, hyperparams.weight_decay
@@ -180,14 +182,15 @@ def step_whole(
             factor *= hyperparams.clip / length
     squared_norm = 0.0
     for layer in range(weight_starts.shape[0]):
-        i, o, at = sizes[layer], sizes[layer + 1], weight_starts[layer]
+        bias = weight_starts[layer] + sizes[layer] * sizes[layer + 1]
+        at = larger(begin, weight_starts[layer])
+        n = larger(smaller(end, bias) - at, 0)
         squared_norm += call_routine_for_sum(
-            step_address, (w, first, second, gradient, at, at, i * o, factor, decay, weight_decay, eta, t, params)
+            step_address, (w, first, second, gradient, at, at, n, factor, decay, weight_decay, eta, t, params)
         )
-        bias = at + i * o
-        call_routine_for_sum(
-            step_address, (w, first, second, gradient, bias, bias, o, factor, 0.0, 0.0, eta, t, params)
-        )
+        at = larger(begin, bias)
+        n = larger(smaller(end, bias + sizes[layer + 1]) - at, 0)
+        call_routine_for_sum(step_address, (w, first, second, gradient, at, at, n, factor, 0.0, 0.0, eta, t, params))
     return squared_norm
 
 

@@ -29,19 +29,20 @@ from parsgd.kernels.lowlevel.extremes import smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.network.backpropagation import make_backward, run_forward
 from parsgd.kernels.network.layer_products import get_batch_address, is_sparse, prefetch_rows
-from parsgd.kernels.network.layer_updates import TINY_SCALE, compute_network_rate, step_whole, sum_squared_weights
+from parsgd.kernels.network.layer_updates import TINY_SCALE, compute_network_rate, sum_squared_weights
 from parsgd.kernels.network.network_types import (
     FIRST_LAYER_SCALE,
     FIRST_LAYER_SQUARED_NORM,
     LOSS,
     LR_SCALE,
+    PENALTY_FRACTION,
     SCHEDULE_STEP,
     SQUARED_NORM,
     STEPS_TAKEN,
 )
 
 if TYPE_CHECKING:
-    from parsgd.kernels.network.network_types import NetworkHyperparams, NetworkLayout
+    from parsgd.kernels.network.network_types import NetworkLayout
 
 U = np.uint64
 
@@ -119,7 +120,7 @@ def make_run(fused: bool, whole: bool, is_shared: bool) -> Callable[..., int]:
             batch = order, position, rows
             loss = run_forward(hyperparams, x, y, weight, batch, a0, w, buffers, layout, run_state)
             if batch_weight > 0.0:
-                penalty = 0.5 * hyperparams.alpha * hyperparams.penalty_fraction * run_state[SQUARED_NORM]
+                penalty = 0.5 * hyperparams.alpha * run_state[PENALTY_FRACTION] * run_state[SQUARED_NORM]
                 run_state[LOSS] += (loss * hyperparams.loss_scale + penalty) / batch_weight * rows
                 if run_state[LR_SCALE] > 0.0:
                     if fused:
@@ -167,21 +168,3 @@ def compute_squared_norms(w: np.ndarray, layout: NetworkLayout, run_state: np.nd
         if layer == 0:
             run_state[FIRST_LAYER_SQUARED_NORM] = of_layer
     run_state[SQUARED_NORM] = total
-
-
-@kernel
-def step_network(
-    w: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
-    gradient: np.ndarray,
-    layout: NetworkLayout,
-    hyperparams: NetworkHyperparams,
-    run_state: np.ndarray,
-    batch_weight: float,
-) -> None:
-    """Take one step along summed gradients ``(n_parameters,)`` of examples with the total weight ``batch_weight``."""
-    token = release_gil(w.shape[0] >= hyperparams.release_gil_from)
-    eta = compute_network_rate(hyperparams, run_state)
-    step_whole(hyperparams, layout, w, first, second, gradient, batch_weight, eta, run_state[SCHEDULE_STEP])
-    reacquire_gil(token)

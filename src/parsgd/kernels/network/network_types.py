@@ -36,9 +36,8 @@ class NetworkHyperparams(NamedTuple):
     """Hyper-parameters in the form that compiled code takes.
 
     Names with ``_address``: functions called by address.  ``solver_params``: momentum, beta1, beta2, epsilon.
-    ``loss_scale``: factor of the reported loss.  ``penalty_fraction``: fraction of the batch's penalty in the loss.
-    ``norm_every``: steps between two computations of the squared norm.  ``min_decay``: least accumulated l2 shrinkage
-    that is applied.  ``row_offset``: rows of the batch before these, for dropout masks.
+    ``loss_scale``: factor of the reported loss.  ``norm_every``: steps between two computations of the squared norm.
+    ``min_decay``: least accumulated l2 shrinkage that is applied.
     """
 
     gemm_address: int
@@ -52,7 +51,6 @@ class NetworkHyperparams(NamedTuple):
     loss_scale: float
     batch_size: int
     alpha: float
-    penalty_fraction: float
     weight_decay: float
     eta0: float
     is_invscaling: bool
@@ -64,7 +62,6 @@ class NetworkHyperparams(NamedTuple):
     clip: float
     keep_probability: float
     seed: int
-    row_offset: int
     takes_step: bool
     norm_every: int
     min_decay: float
@@ -83,5 +80,7 @@ class NetworkHyperparams(NamedTuple):
     LR_SCALE,  # factor of the learning rate; 0: no steps
     PENDING_DECAY,  # l2 shrinkage not yet applied to dense layers
     STEPS_TAKEN,  # steps of this run since its totals were last taken
-) = range(9)
-N_FIELDS = 9
+    PENALTY_FRACTION,  # fraction of the batch's penalty in the loss: 1 for a whole batch
+    ROW_OFFSET,  # rows of the batch before these, for dropout masks
+) = range(11)
+N_FIELDS = 11

@@ -150,6 +150,21 @@ def is_asked_to_halt(group: RoundGroup) -> bool:
 
 
 @inlined
+def store_decision(group: RoundGroup, round: int) -> None:
+    """Store whether this was the last round; for worker 0, before the round's last barrier."""
+    ended = round + 1 >= group.schedule_steps.shape[0] or is_asked_to_halt(group) or load(group.control[U(PAUSE)]) != 0
+    for worker in range(group.states.shape[0]):
+        ended = ended or group.finite[U(worker), U(round)] == 0
+    store(group.control[U(ENDED)], np.int64(ended))
+
+
+@inlined
+def has_ended(group: RoundGroup) -> bool:
+    """Return the decision of worker 0, after the round's last barrier."""
+    return load(group.control[U(ENDED)]) != 0
+
+
+@inlined
 def count_examples(group: RoundGroup, worker: int, examples: int) -> None:
     """Add to the worker's count of visited examples, which the driver reads."""
     group.control[U(FIRST_WORKER + worker), EXAMPLES] += examples
@@ -259,15 +274,10 @@ def end_round(group: RoundGroup, services: Services, worker: int, round: int) ->
         return False
     call_kernel(services.merge_address, (group, services.merge, worker, round))
     if worker == 0:
-        ended = (
-            round + 1 >= group.schedule_steps.shape[0] or is_asked_to_halt(group) or load(group.control[U(PAUSE)]) != 0
-        )
-        for other in range(group.states.shape[0]):
-            ended = ended or group.finite[U(other), U(round)] == 0
-        store(group.control[U(ENDED)], np.int64(ended))
+        store_decision(group, round)
     if not pass_barrier(group, services, worker, 2 * round + 2):
         return False
     # the merged state lasts until all workers are at the next barrier
     update_answer(group, services.merge, worker, round, services.list_address != 0)
     group.times[U(worker), U(round), 1] = read_clock(services)
-    return load(group.control[U(ENDED)]) == 0
+    return not has_ended(group)

@@ -17,6 +17,7 @@ from parsgd.kernels.network.network_types import (
     FIRST_LAYER_SCALE,
     FIRST_STEP,
     LR_SCALE,
+    PENALTY_FRACTION,
     PENDING_DECAY,
     SCHEDULE_STEP,
     NetworkLayout,
@@ -65,7 +66,8 @@ def run_network_rounds(
         before = read_clock(services)
         run_state[:] = 0.0
         run_state[SCHEDULE_STEP], run_state[FIRST_STEP] = group.schedule_steps[U(round)], run.first_step
-        run_state[FIRST_LAYER_SCALE], run_state[LR_SCALE] = 1.0, run.lr_scale[0] * group.lr_factors[U(round)]
+        run_state[FIRST_LAYER_SCALE] = run_state[PENALTY_FRACTION] = 1.0
+        run_state[LR_SCALE] = run.lr_scale[0] * group.lr_factors[U(round)]
         if run.norms_address != 0:
             call_kernel(run.norms_address, (w, layout, run_state))
         chunk = make_steps(group, services, worker, round, chunk, step_address, rows, order, step_arguments)

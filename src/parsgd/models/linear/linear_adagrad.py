@@ -1,4 +1,4 @@
-"""AdaGrad for linear models: the compiled run, and a single step along summed gradients."""
+"""AdaGrad for linear models: the compiled run."""
 
 from __future__ import annotations
 
@@ -81,26 +81,3 @@ class AdagradRun(LinearSGDRun):
             apply_penalty_all(self.coef, self.squares, self.paid, self.model.n_outputs, self.lanes, self.hyperparams)
         self.views["intercept"][:] = self.run_state[field.INTERCEPT]
         self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]
-
-
-def apply_gradient(
-    model: Linear, views: dict[str, np.ndarray], mean: dict[str, np.ndarray], lr_scale: np.ndarray
-) -> None:
-    """Make one step in place, along the ``mean`` gradients of a batch; see :mod:`parsgd.kernels.linear.adagrad`."""
-    EPSILON = first_use.kernels("linear.adagrad").EPSILON
-    eta, active = lr_scale * model.eta0, lr_scale > 0.0
-    squares = views["squares"] + np.where(active, mean["coef"], 0.0) ** 2
-    rates = eta / np.sqrt(squares + EPSILON)
-    coef = views["coef"] - rates * mean["coef"]
-    if model.penalty is not None:
-        l1, l2, size = model.l1_share, 1.0 - model.l1_share, np.abs(coef)
-        # a weight without any gradient has no learning rate yet
-        due = model.alpha * np.where(squares > 0.0, rates, 0.0)
-        spent = -np.expm1(-l2 * due) / l2 if l2 > 0.0 else due
-        coef = np.copysign(np.maximum(size - spent * (l2 * size + l1), 0.0), coef)
-    views["squares"][:], views["coef"][:] = squares, coef
-    if model.fit_intercept:
-        slope = np.where(active, mean["intercept"] + (model.alpha if model.one_class else 0.0), 0.0)
-        squares = views["intercept_squares"] + slope**2
-        moved = eta * slope / np.sqrt(squares + EPSILON)
-        views["intercept_squares"][:], views["intercept"][:] = squares, views["intercept"] - moved

@@ -35,7 +35,16 @@ SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "ada
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
 _CAPABILITIES = frozenset(
-    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features", "compiled_rounds"}
+    {
+        "gradients",
+        "averaging",
+        "linear_state",
+        "shared_steps",
+        "full_gradient",
+        "features",
+        "compiled_rounds",
+        "compiled_gradients",
+    }
 )
 
 
@@ -92,9 +101,11 @@ class Linear:
     @cached_property
     def capabilities(self) -> frozenset[str]:
         offered = _CAPABILITIES - self.unavailable.keys()
-        # averages of iterates, steps whose number depends on the data, and code that may raise
-        alone = self.average or self.schedule in ("pa1", "pa2") or self.described_loss.is_compiled_separately
-        return offered - {"compiled_rounds"} if alone else offered
+        if self.described_loss.is_compiled_separately:
+            # code that may raise
+            return offered - {"compiled_rounds", "compiled_gradients"}
+        # averages of iterates, and steps whose number depends on the data
+        return offered - {"compiled_rounds"} if self.average or self.schedule in ("pa1", "pa2") else offered
 
     @property
     def l1_share(self) -> float:
@@ -145,6 +156,11 @@ class Linear:
     def additive(self) -> slice:
         """AdaGrad's sums of squares."""
         return self.nonnegative
+
+    @property
+    def n_gradients(self) -> int:
+        """Length of a summed gradient: weights with their padding, intercepts, and the number of examples."""
+        return self.padded_size + self.n_outputs + 1
 
     @property
     def size(self) -> int:
@@ -233,6 +249,7 @@ class Linear:
         return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)
 
     gradient_sum, apply_gradient = linear_gradients.gradient_sum, linear_gradients.apply_gradient
+    prepare_gradient_rounds = linear_gradients.prepare_gradient_rounds
     shared_scalars, from_shared = linear_shared_state.shared_scalars, linear_shared_state.from_shared
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:

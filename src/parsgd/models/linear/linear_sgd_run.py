@@ -117,7 +117,7 @@ class LinearSGDRun:
             run_state[field.TOTAL_PENALTY] = views["penalty"]
         # a new fit starts from zeros and does not need the kernel
         if self._needs_norms and self.coef.any():
-            first_use.kernels("linear.norms").compute_norms(self.coef, self.lanes, self.model.n_outputs)
+            first_use.kernels("linear.gradients").compute_norms(self.coef, self.lanes, self.model.n_outputs)
 
     @property
     def schedule_step(self) -> float:
@@ -166,7 +166,9 @@ class LinearSGDRun:
         """Return the run in the form that compiled rounds take."""
         part, nothing = self.model.part, self.coef[:0]
         norms_of = (self.coef, self.lanes, self.model.n_outputs)
-        norms = kernel_address(first_use.kernels("linear.norms").compute_norms, norms_of) if self._needs_norms else 0
+        norms = (
+            kernel_address(first_use.kernels("linear.gradients").compute_norms, norms_of) if self._needs_norms else 0
+        )
         return kernels.LinearRun(
             coef=self.coef,
             intercept=part(self.state, "intercept"),

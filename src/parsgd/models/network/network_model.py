@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from parsgd.core import FeaturePart, Rows
-from parsgd.models.network import network_sgd_run, network_shared_state
+from parsgd.models.network import network_gradients, network_shared_state
 from parsgd.models.network.forward import ACTIVATIONS, BLOCK_ROWS, DERIVATIVES, LOSSES, propagate
 from parsgd.models.network.network_sgd_run import NetworkSGDRun
 from parsgd.models.row_matrix import as_matrix, matrix_of
@@ -77,7 +77,7 @@ class Network:
         " or a smaller learning_rate_init.)"
     )
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"gradients", "averaging", "shared_steps", "full_gradient", "features", "compiled_rounds"}
+        {"gradients", "averaging", "shared_steps", "full_gradient", "features", "compiled_rounds", "compiled_gradients"}
     )
     unavailable: ClassVar[dict[str, str]] = {}
 
@@ -101,6 +101,11 @@ class Network:
     def n_parameters(self) -> int:
         """Length of the parameters, padding between layers included."""
         return self.blocks[-1]
+
+    @property
+    def n_gradients(self) -> int:
+        """Length of a summed gradient: the parameters, and the summed weight of the examples."""
+        return self.n_parameters + 1
 
     @property
     def n_slots(self) -> int:
@@ -183,7 +188,8 @@ class Network:
         # schedule_step_size is not used: moments count steps, and decaying rates count epochs
         return NetworkSGDRun(self, state, schedule_step, lr_scale, seed, shared_scalars)
 
-    gradient_sum, apply_gradient = network_sgd_run.gradient_sum, network_sgd_run.apply_gradient
+    gradient_sum, apply_gradient = network_gradients.gradient_sum, network_gradients.apply_gradient
+    prepare_gradient_rounds = network_gradients.prepare_gradient_rounds
     shared_scalars, from_shared = network_shared_state.shared_scalars, network_shared_state.from_shared
 
     def finite(self, state: np.ndarray) -> bool:

@@ -31,7 +31,7 @@ _SQUARE_EVERY = 16
 _LEAST_DECAY = 1e-4
 # Padding against false sharing, in numbers: processors fetch cache lines in pairs.
 _FENCE = 16
-_NOTHING_SHARED = np.empty(0)
+NOTHING_SHARED = np.empty((0, 1))
 
 
 class NetworkSGDRun:
@@ -67,15 +67,15 @@ class NetworkSGDRun:
         self.hyperparams = make_hyperparams(model)._replace(
             seed=int(seed), is_shared=shared_scalars is not None, release_gil_from=get_gil_threshold()
         )
-        self.shared_scalars = (_NOTHING_SHARED if shared_scalars is None else shared_scalars).reshape(-1, 1)
+        self.shared_scalars = NOTHING_SHARED if shared_scalars is None else shared_scalars.reshape(-1, 1)
         self.layout = make_layout(model, model.batch_size)
         whole = gathers_whole(model)
         fused = model.solver == "sgd" and not whole
         self.kernel = first_use.kernels("network.network_steps").RUN_KERNELS[fused, whole, shared_scalars is not None]
         self.buffers = make_buffers(model, self.layout, model.batch_size, whole)
-        self.run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
+        self.run_state = make_run_state()
         self.run_state[field.SCHEDULE_STEP], self.run_state[field.FIRST_STEP] = schedule_step, model.begun
-        self.run_state[field.FIRST_LAYER_SCALE] = 1.0
+        self.run_state[field.FIRST_LAYER_SCALE] = self.run_state[field.PENALTY_FRACTION] = 1.0
         self.examples, self.last_scale = 0, 1.0
         self.coefs = model.views(state)["coefs"]
         # the arguments of compiled rounds but for the group and the order
@@ -175,6 +175,11 @@ class NetworkSGDRun:
             array[:] = values
 
 
+def make_run_state() -> np.ndarray:
+    """Allocate a run state, with padding."""
+    return np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
+
+
 @functools.lru_cache(maxsize=64)
 def make_layout(model: Network, batch_size: int) -> NetworkLayout:
     """Return the offsets of all arrays in the kernels' form; cached, because `minibatch` calls it at every step."""
@@ -235,7 +240,6 @@ def make_hyperparams(model: Network) -> NetworkHyperparams:
         loss_scale=1.0 / model.sizes[-1] if loss.averaged else 1.0,
         batch_size=int(model.batch_size),
         alpha=0.0 if decoupled else float(model.alpha),
-        penalty_fraction=1.0,
         weight_decay=float(model.alpha) if decoupled else 0.0,
         eta0=float(model.eta0),
         is_invscaling=model.schedule == "invscaling",
@@ -247,7 +251,6 @@ def make_hyperparams(model: Network) -> NetworkHyperparams:
         clip=float(model.clip_norm or 0.0),
         keep_probability=1.0 - float(model.dropout),
         seed=0,
-        row_offset=0,
         takes_step=True,
         norm_every=1 if model.dtype == "float64" else _SQUARE_EVERY,
         min_decay=0.0 if model.dtype == "float64" else _LEAST_DECAY,
@@ -262,89 +265,6 @@ def gathers_whole(model: Network) -> bool:
     It does for clipping, and on sparse rows with a solver that changes all weights at every step.
     """
     return model.clip_norm is not None or (model.sparse and model.solver != "sgd")
-
-
-def gradient_sum(
-    model: Network,
-    state: np.ndarray,
-    rows: Rows,
-    batch: np.ndarray,
-    first: int,
-    end: int,
-    schedule_step: float,
-    seed: int,
-) -> tuple[np.ndarray, Totals]:
-    """Sum the gradients of the examples ``batch[first:end]``.
-
-    Returns the sums followed by the summed weight, and the totals. Dropout masks are those of the examples in the whole
-    batch, and losses are the examples' contributions to the batch's loss.
-    """
-    out = np.zeros(model.n_parameters + 1, dtype=model.dtype)
-    n = end - first
-    if n == 0:
-        return out, Totals(0, 0, np.zeros(1), np.zeros(1))
-    made = make_hyperparams(model)._replace(
-        seed=int(seed),
-        release_gil_from=get_gil_threshold(),
-        takes_step=False,
-        batch_size=n,
-        row_offset=first,
-        penalty_fraction=n / len(batch),
-    )
-    where = make_layout(model, n)
-    space = make_buffers(model, where, n, None)._replace(gradient=out[:-1])
-    run_state = np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
-    (
-        run_state[field.SCHEDULE_STEP],
-        run_state[field.FIRST_STEP],
-        run_state[field.FIRST_LAYER_SCALE],
-        run_state[field.LR_SCALE],
-    ) = schedule_step, model.begun, 1.0, 1.0
-    if made.alpha > 0.0:
-        run_state[field.SQUARED_NORM] = sum(float(np.vdot(coef, coef)) for coef in model.views(state)["coefs"])
-    parts = model.parts(state)
-    first_use.kernels("network.network_steps").RUN_KERNELS[False, True, False](
-        rows.x,
-        rows.y,
-        rows.weight,
-        batch,
-        first,
-        end,
-        *parts,
-        space,
-        where,
-        made,
-        run_state,
-        _NOTHING_SHARED.reshape(-1, 1),
-    )
-    loss = np.array([run_state[field.LOSS]])
-    out[-1] = n
-    if rows.weight.size:
-        # the kernel divided by the weight of these examples, not of the batch
-        weight, total = (float(rows.weight[part].sum(dtype=np.float64)) for part in (batch[first:end], batch))
-        out[-1] = weight
-        loss *= weight / n * len(batch) / total if total > 0.0 else 0.0
-    return out, Totals(n, 1, loss, loss)
-
-
-def apply_gradient(
-    model: Network, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
-) -> np.ndarray:
-    """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
-    state = state.copy()
-    if slopes[-1] <= 0.0 or lr_scale[0] == 0.0:
-        return state
-    run_state = np.zeros(field.N_FIELDS)
-    run_state[field.SCHEDULE_STEP], run_state[field.FIRST_STEP], run_state[field.LR_SCALE] = (
-        schedule_step,
-        model.begun,
-        lr_scale[0],
-    )
-    made = make_hyperparams(model)._replace(release_gil_from=get_gil_threshold())
-    first_use.kernels("network.network_steps").step_network(
-        *model.parts(state), slopes[:-1], make_layout(model, 1), made, run_state, float(slopes[-1])
-    )
-    return state
 
 
 def _aligned(n: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import Rows
-from parsgd.core.round_group import make_coordinates, make_round_group, make_states
+from parsgd.core.round_group import RoundGroup, make_coordinates, make_round_group, make_states
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.utils.row_arrays import picked
 
@@ -22,6 +22,7 @@ _CONTRACTS = {
     "shared_steps": core.SharedModel,
     "full_gradient": core.FullGradientModel,
     "compiled_rounds": core.CompiledRoundsModel,
+    "compiled_gradients": core.CompiledGradientsModel,
 }
 
 
@@ -33,6 +34,7 @@ def check_model(model: core.Model, rows: Rows) -> None:
     - With ``lr_scale`` 0 the state does not change.
     - With ``"full_gradient"``: its gradient is that of its objective, and the first step lowers the objective.
     - With ``"compiled_rounds"``: two rounds of one worker give the state of two runs.
+    - With ``"compiled_gradients"``: two rounds of one worker give the state of two steps along gradients.
     - With ``"gradients"``: gradients of the parts of a batch sum to that of the batch, and a step along them is the
       step of a run.
     """
@@ -52,6 +54,8 @@ def check_model(model: core.Model, rows: Rows) -> None:
         _check_batch_gradients(model, rows)
     if core.has_compiled_rounds(model):
         _check_rounds(model, rows)
+    if core.has_compiled_gradients(model):
+        _check_gradient_rounds(model, rows)
     if core.has_averaging(model):
         _check_contraction(model)
         _check_decision(model, rows)
@@ -66,23 +70,9 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
     if half == 0:
         return
     lr_scale, state = np.ones(model.n_outputs), model.init(SEED)
-    spans = np.array([[[0, half], [half, len(order)]]])
-    states = make_states(state, 1)
+    group = _two_rounds(model, state.size, half, len(order), half // model.batch_size)
+    states, spans = group.states, group.spans
     states[:, : state.size] = state
-    coordinates = make_coordinates(0, state, 1, 2)
-    group = make_round_group(
-        states,
-        state.size,
-        model.n_outputs,
-        spans,
-        np.ones((2, 1)),
-        state[:0],
-        model.batch_size,
-        model.batch_size,
-        100,
-        coordinates,
-    )
-    group.schedule_steps[:] = 1.0, 1.0 + half // model.batch_size
     run = model.sgd_run(states[0, : state.size], 1.0, lr_scale, SEED)
     must(run.prepare_rounds(rows, order, group, 0)() == 2, "Compiled rounds must return the number of merged rounds.")
     for (start, stop), schedule_step in zip(spans[0].tolist(), group.schedule_steps, strict=True):
@@ -91,6 +81,42 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
         reference.finalize()
     must(np.array_equal(states[0, : state.size], state), "Compiled rounds must give the bits of one run per round.")
     must(group.visited.tolist() == [[half, len(order) - half]], "Compiled rounds must count their examples.")
+
+
+def _check_gradient_rounds(model: core.CompiledGradientsModel, rows: Rows) -> None:
+    order, half = np.arange(len(rows.y), dtype=np.int32), len(rows.y) // 2
+    lr_scale, state, size = np.ones(model.n_outputs), model.init(SEED), model.n_gradients
+    group, reference = _two_rounds(model, size, half, len(order), 1), state.copy()
+    group.states[:] = 0.0
+    arguments = (state, group.states[0, :size], lr_scale, SEED, rows, order, group, 0)
+    merged = model.prepare_gradient_rounds(*arguments)(group, order)
+    must(merged == 2, "Compiled rounds must return the number of merged rounds.")
+    for (start, stop), schedule_step in zip(group.spans[0].tolist(), group.schedule_steps.tolist(), strict=True):
+        batch = order[start:stop]
+        gradients, _ = model.gradient_sum(reference, rows, batch, 0, len(batch), schedule_step, SEED)
+        must(len(gradients) == size, f"gradient_sum must return n_gradients = {size} numbers.")
+        reference = model.apply_gradient(reference, gradients, schedule_step, lr_scale)
+    must(np.array_equal(state, reference), "Compiled rounds must give the bits of one step along gradients per round.")
+    must(group.visited.tolist() == [[half, len(order) - half]], "Compiled rounds must count their examples.")
+
+
+def _two_rounds(model: core.Model, size: int, half: int, n: int, steps: int) -> RoundGroup:
+    """Return a group of one worker, states of ``size`` numbers, and two rounds, the first one of ``steps`` steps."""
+    state = np.empty(size, dtype=model.init(SEED).dtype)
+    group = make_round_group(
+        make_states(state, 1),
+        size,
+        model.n_outputs,
+        np.array([[[0, half], [half, n]]]),
+        np.ones((2, 1)),
+        state[:0],
+        model.batch_size,
+        model.batch_size,
+        100,
+        make_coordinates(0, state, 1, 2),
+    )
+    group.schedule_steps[:] = 1.0, 1.0 + steps
+    return group
 
 
 def _check_state(model: core.Model) -> None:

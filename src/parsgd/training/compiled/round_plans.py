@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,13 +12,15 @@ import numpy as np
 
 from parsgd.core import (
     Budget,
-    CompiledRoundsModel,
     CompiledRoundsRun,
     FitState,
+    Model,
+    OuterStepsAlgorithm,
     PlannedAlgorithm,
     Report,
     Task,
     has_features,
+    has_outer_steps,
     rest_slices,
 )
 from parsgd.core.round_group import Coordinates, RoundGroup, make_coordinates, make_round_group, make_states
@@ -52,34 +54,37 @@ class Planner:
     """Plans of a fit, kept because they repeat with every epoch."""
 
     loop: Loop
-    model: CompiledRoundsModel
     algorithm: PlannedAlgorithm
 
     def __post_init__(self) -> None:
         loop = self.loop
+        self.model: Model = loop.model
         self.plans: dict[tuple[int, ...], Plan] = {}
         self.zero: np.ndarray = np.zeros(self.model.n_outputs)
-        self.states: np.ndarray = make_states(loop.state, loop.n_workers)
+        self.size, self.states = self._make_states()
+        self.batch_size: int = self.algorithm.rows_per_step(self.model)
+        self.outer: OuterStepsAlgorithm | None = self.algorithm if has_outer_steps(self.algorithm) else None
+        self.steps_per_tick: float = 1.0
+        self.coordinates: Coordinates = make_coordinates(0, loop.state, loop.n_workers, 0)
         # values per example
         self.cost: float = max(max(shard.cost for shard in loop.shards) * self.model.n_outputs, 1.0)
         self.step_size: float = self.algorithm.next_task(loop.fit_state(), 0).schedule_step_size
-        self.has_outer_steps: bool = self.algorithm.traits.outer_steps
-        self.answer: np.ndarray = np.zeros(loop.state.size if self.has_outer_steps else 0, dtype=loop.state.dtype)
+        self.answer: np.ndarray = np.zeros(0 if self.outer is None else loop.state.size, dtype=loop.state.dtype)
 
     def use(self, run: CompiledRoundsRun) -> None:
         """Take what the plans need from a run of the model."""
-        self.steps_per_tick: float = run.steps_per_tick
-        self.coordinates: Coordinates = self._make_coordinates(run.lists_features)
+        self.steps_per_tick = run.steps_per_tick
+        self.coordinates = self._make_coordinates(run.lists_features)
 
     def plan(self) -> Plan:
         """Return the rounds from the present cursors to the next decision, ready to run."""
         loop, n_epochs = self.loop, self._count_epochs()
-        place = (loop.examples - loop.n_rows * loop.epochs, *map(_modulo, loop.cursors, loop.shard_rows))
+        place = (loop.examples - loop.n_rows * loop.epochs, *self._places())
         if (n_epochs, 0, *place) not in self.plans:
             self.plans[n_epochs, 0, *place] = self._make_plan(self._plan_epoch(), n_epochs)
         plan = self.plans[n_epochs, 0, *place]
-        if self.has_outer_steps:
-            n_rounds = self._count_rounds(plan)
+        if self.outer is not None:
+            n_rounds = self._count_rounds(plan, self.outer)
             if (n_epochs, n_rounds, *place) not in self.plans:
                 self.plans[n_epochs, n_rounds, *place] = self._make_plan(plan.counts[:n_rounds], n_epochs)
             plan = self.plans[n_epochs, n_rounds, *place]
@@ -91,16 +96,40 @@ class Planner:
         loop, group = self.loop, plan.group
         steps = itertools.accumulate(plan.advances, initial=loop.schedule_step)
         group.schedule_steps[:] = [math.ceil(step - 1e-9) for step in itertools.islice(steps, len(plan.advances))]
-        if self.has_outer_steps:
+        if self.outer is not None:
             if loop.answer is not None:
                 group.answer[:] = loop.answer
             before = loop.fit_state()
             for number, examples in enumerate(plan.counts.sum(axis=1).tolist()):
                 now = self.fit_state(before, plan, number)
                 group.lr_factors[number] = self.algorithm.next_task(now, 0).lr_factor
-                is_left_out = loop.answer is None or self.algorithm.is_due(now, examples)
-                group.answer_weights[number] = 0.0 if is_left_out else self.algorithm.answer_weight(now, examples)
-        reset(group, loop.state)
+                is_left_out = loop.answer is None or self.outer.is_due(now, examples)
+                group.answer_weights[number] = 0.0 if is_left_out else self.outer.answer_weight(now, examples)
+        self.reset(group)
+
+    def reset(self, group: RoundGroup) -> None:
+        """Set the start state of all workers, and clear the flags."""
+        group.control[:] = 0
+        group.states[:, : group.size] = self.loop.state
+        if group.coordinates.rule:
+            group.coordinates.base[:] = self.loop.state
+
+    def _make_states(self) -> tuple[int, np.ndarray]:
+        """Return the length of a state, and an array with a row for the state of each worker."""
+        return self.loop.state.size, make_states(self.loop.state, self.loop.n_workers)
+
+    def _places(self) -> Iterator[int]:
+        """Yield each worker's place in its shard."""
+        return map(_modulo, self.loop.cursors, self.loop.shard_rows)
+
+    def _spans(self, counts: np.ndarray) -> np.ndarray:
+        """Return start and end ``(K, R, 2)`` of the rounds in each worker's order; ``counts (R, K)``: examples."""
+        ends = np.cumsum(counts, axis=0).T
+        return np.stack([ends - counts.T, ends], axis=2)
+
+    def _repeats(self, counts: np.ndarray) -> bool:
+        """Return True if the epochs after these rounds have the same: every worker visits its shard once."""
+        return counts.sum(axis=0).tolist() == self.loop.shard_rows
 
     def fit_state(self, before: FitState, plan: Plan, number: int) -> FitState:
         """Return the fit state at the start of a round of the plan; its state and memory are those ``before`` it."""
@@ -113,11 +142,11 @@ class Planner:
             schedule_step=float(plan.group.schedule_steps[number]),
         )
 
-    def _count_rounds(self, plan: Plan) -> int:
+    def _count_rounds(self, plan: Plan, outer: OuterStepsAlgorithm) -> int:
         """Return the number of rounds until the algorithm has to take an outer step."""
         fit_state, examples = self.loop.fit_state(), self.loop.examples
         for number, visited in enumerate(plan.counts.sum(axis=1).tolist()):
-            if self.algorithm.is_due(replace(fit_state, examples=examples), visited):
+            if outer.is_due(replace(fit_state, examples=examples), visited):
                 return number + 1
             examples += visited
         return len(plan.counts)
@@ -125,18 +154,17 @@ class Planner:
     def _count_epochs(self) -> int:
         """Return the number of epochs until the next decision, of at most ``_MAX_VISITS`` visits per worker."""
         loop = self.loop
-        if loop.checkpointer is not None or loop.epoch_callback is not None or self.has_outer_steps:
+        if loop.checkpointer is not None or loop.epoch_callback is not None or self.outer is not None:
             return 1
         possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs(loop.lr_scale))
         return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
 
     def _make_plan(self, rounds: Sequence[Sequence[int]] | np.ndarray, n_epochs: int) -> Plan:
-        loop, size = self.loop, self.loop.model.batch_size
+        loop, size = self.loop, self.batch_size
         counts = np.array(rounds, dtype=np.int64)
-        # the next epochs have the same rounds if every worker has visited its shard once
-        if counts.sum(axis=0).tolist() == loop.shard_rows and loop.examples == loop.n_rows * loop.epochs:
+        if loop.examples == loop.n_rows * loop.epochs and self._repeats(counts):
             counts = np.tile(counts, (n_epochs, 1))
-        steps, ends = -(-counts // size), np.cumsum(counts, axis=0).T
+        steps = -(-counts // size)
         weights = np.empty(counts.shape)
         advances: list[float] = []
         known: dict[tuple[int, ...], tuple[np.ndarray, float]] = {}
@@ -146,14 +174,15 @@ class Planner:
             if visited not in known:
                 reports = [self.report(worker, steps[number, worker], seen) for worker, seen in enumerate(visited)]
                 share = self.algorithm.merge_weights(fit_state, reports)
-                known[visited] = share, schedule_advance(reports, [task] * len(reports), share, loop.n_workers, False)
+                tasks, is_common = [task] * len(reports), loop.traits.common_schedule_step
+                known[visited] = share, schedule_advance(reports, tasks, share, loop.n_workers, is_common)
             weights[number], advance = known[visited]
             advances.append(advance)
         group = make_round_group(
             self.states,
-            loop.state.size,
+            self.size,
             self.model.n_outputs,
-            np.stack([ends - counts.T, ends], axis=2),
+            self._spans(counts),
             weights,
             self.answer,
             chunk=max(size, int(_FIRST_CHUNK_VALUES / self.cost) // size * size),
@@ -170,7 +199,7 @@ class Planner:
         rounds: list[list[int]] = []
         fit_state = loop.fit_state()
         while examples < loop.n_rows * (loop.epochs + 1):
-            now = replace(fit_state, cursors=tuple(cursors), examples=examples)
+            now = replace(fit_state, round=loop.round + len(rounds), cursors=tuple(cursors), examples=examples)
             rounds.append([self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)])
             cursors = [cursor + budget for cursor, budget in zip(cursors, rounds[-1], strict=True)]
             examples += sum(rounds[-1])
@@ -203,14 +232,6 @@ class Planner:
         lr_scale = zero if lr_scale is None else lr_scale
         schedule_step = 1.0 + steps * self.steps_per_tick
         return Report(worker, 0, zero[:0], steps, examples, zero, zero, 0.0, schedule_step, lr_scale)
-
-
-def reset(group: RoundGroup, state: np.ndarray) -> None:
-    """Set the start state of all workers, and clear the flags."""
-    group.control[:] = 0
-    group.states[:, : group.size] = state
-    if group.coordinates.rule:
-        group.coordinates.base[:] = state
 
 
 def _modulo(cursor: int, n_rows: int) -> int:
