@@ -153,10 +153,6 @@ class Frame:
             parts.append(tag("text", text(self.y_title), class_="title", x=2.0, y=14.0))
         return tag("g", *parts, aria_hidden="true")
 
-    def row_label(self, row: int, y: float) -> str:
-        """Return the label of a row at the height ``y``."""
-        return tag("text", text(self.rows[row]), class_="tick end", x=self.left - 6, y=y + 4)
-
 
 def path(points: Sequence[tuple[float, float]]) -> str:
     """Return points joined by lines, as the ``d`` attribute of a path.
