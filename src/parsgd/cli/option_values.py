@@ -20,8 +20,6 @@ def parse_parameter(value: Any) -> Any:
     """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
     if not isinstance(value, str):
         return value
-    if not isinstance(value, str):
-        return value
     constants = {"none": None, "null": None, "true": True, "false": False}
     if value.lower() in constants:
         return constants[value.lower()]
