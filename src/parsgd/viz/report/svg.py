@@ -43,10 +43,9 @@ def _written(value: Any) -> str:
     return text(value)
 
 
-def mark(name: str, tip: str, /, **attributes: Any) -> str:
+def mark(name: str, tip: str, /, class_: str, **attributes: Any) -> str:
     """Return an element that shows ``tip`` on hover, tap or keyboard focus."""
-    class_ = f"mark {attributes.pop('class_', '')}".strip()
-    return tag(name, class_=class_, data_tip=tip, aria_label=tip, role="img", **attributes)
+    return tag(name, class_=f"mark {class_}", data_tip=tip, aria_label=tip, role="img", **attributes)
 
 
 def ticks(low: float, high: float, limit: int = 5) -> list[float]:
