@@ -134,8 +134,8 @@ def generate(shape: tuple[int, int, int], classify: bool, test_fraction: float, 
     target = signal.argmax(axis=1) if classify else signal[:, 0].astype(np.float64)
     kept = n_rows - round(n_rows * test_fraction)
     if kept == n_rows:
-        return FitInputs(rows, target, None, None, None)
-    return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
+        return FitInputs(rows, target)
+    return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:])
 
 
 def make_contenders(ours: Any, theirs: Any, workers: Sequence[int], parts: FitInputs) -> list[Contender]:
