@@ -82,7 +82,7 @@ def bench(
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
     # without a stopping rule
     parameters = learn.parameters() | {"max_iter": passes, "tol": None}
-    worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
+    worker_counts, repeats = option_values.parse_counts(workers), min(repeats, 3) if quick else repeats
     ours = fitting.make_estimator(learn.model, parameters)
     theirs = make_counterpart(ours)
     if data is None:
