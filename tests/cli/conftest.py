@@ -1,6 +1,10 @@
-"""A way to run the command in this process, and a small table with a bit of everything."""
+"""Ways to run the command in this process and in one of its own, and a small table with a bit of everything."""
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -35,6 +39,22 @@ class Cli:
 @pytest.fixture
 def cli(monkeypatch):
     return Cli(monkeypatch)
+
+
+@pytest.fixture
+def started():
+    """Starts the command as a process of its own, which does not outlive the test."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments):
+            words = [sys.executable, "-m", "parsgd.cli", *map(str, arguments)]
+            process = stack.enter_context(subprocess.Popen(words, env=environment, encoding="utf-8", **pipes))
+            stack.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.fixture

@@ -84,6 +84,6 @@ def test_ctrl_c_ends_it(cli, monkeypatch):
         def fit(self, X, y):
             return self
 
-    parts = fitting.FitInputs(np.zeros((2, 1)), np.zeros(2), None, None, None)
+    parts = fitting.FitInputs(np.zeros((2, 1)), np.zeros(2))
     with pytest.raises(KeyboardInterrupt):
         bench.time_fit(Interrupted(), parts)

@@ -1,10 +1,7 @@
-"""The command as a process: entry point, exit codes, Ctrl-C, pipes, and what it costs to ask for help."""
+"""The command as a process: entry point, exit codes, Ctrl-C, pipes, and errors inside."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -14,34 +11,14 @@ from parsgd import cli as command
 from parsgd.errors import Outcome
 from parsgd.model_io import model_files
 
-# In a shell's background jobs Ctrl-C is ignored, and their children inherit that; tests may well run in one.
-HEARING = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("parsgd.cli", run_name="__main__", alter_sys=True)
-"""
-
-
-@contextlib.contextmanager
-def started(*arguments, how=("-m", "parsgd.cli")):
-    """The command as a process of its own, which does not outlive the test."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    with subprocess.Popen([sys.executable, *how, *map(str, arguments)], env=environment, **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def run(*arguments):
-    with started(*arguments) as process:
-        out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
 
 @pytest.mark.alone
-def test_the_module_is_the_command(tmp_path):
+def test_the_module_is_the_command(started, tmp_path):
+    def run(*arguments):
+        process = started(*arguments)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
     code, out, err = run("fit", "iris", "--out", tmp_path / "m", "--json")
     # progress is told beside the JSON
     assert (code, err.split()[0]) == (0, "epoch")
@@ -55,17 +32,16 @@ def test_the_module_is_the_command(tmp_path):
 
 
 @pytest.mark.slow  # test_checkpoints.py presses Ctrl-C in this process, and SIGTERM goes to a process of its own
-def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
+def test_ctrl_c_keeps_the_best_model_and_says_so(started, tmp_path):
     out = tmp_path / "m"
-    arguments = ("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")
-    with started(*arguments, how=("-c", HEARING)) as process:
-        # the fit is under way once it tells of its progress
-        lines = []
-        while not any(line.startswith("epoch") for line in lines):
-            lines.append(process.stdout.readline())
-            assert lines[-1], process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        said, complaint = process.communicate(timeout=60)
+    process = started("fit", "digits", "--out", out, "--max-iter", "10000000", "--tol", "none")
+    # the fit is under way once it tells of its progress
+    lines = []
+    while not any(line.startswith("epoch") for line in lines):
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert Outcome.INTERRUPTED.value in said
     assert f"the best model so far was saved to {out}" in complaint
@@ -77,19 +53,12 @@ def test_ctrl_c_keeps_the_best_model_and_says_so(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(cli, tmp_path):
+def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(started, cli, tmp_path):
     cli.fit("digits", tmp_path / "m", "--loss", "log_loss")
-    with started("predict", tmp_path / "m", "digits", "--out", "-") as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == ""
-
-
-def test_asking_for_help_starts_no_compiler():
-    code = "import sys, parsgd.cli.app; print([m for m in ('numba', 'llvmlite') if m in sys.modules])"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert out.stdout.strip() == "[]", out.stderr
+    process = started("predict", tmp_path / "m", "digits", "--out", "-")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize("name", ["typer", "rich", "safetensors", "pandas"])

@@ -13,8 +13,8 @@ from parsgd.errors import InvalidArgumentError
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def asked(shell, **variables):
-    environment = ENVIRONMENT | {"_PARSGD_COMPLETE": f"complete_{shell}", **variables}
+def asked(what, **variables):
+    environment = ENVIRONMENT | {"_PARSGD_COMPLETE": what, **variables}
     command = [sys.executable, "-m", "parsgd.cli"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -32,18 +32,15 @@ def asked(shell, **variables):
 )
 def test_bash_and_zsh_are_offered_the_same(typed, offered):
     words = typed.split()
-    bash = asked("bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1))
+    bash = asked("complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1))
     assert (bash.stdout.split(), bash.stderr) == (offered, "")
-    zsh = asked("zsh", _TYPER_COMPLETE_ARGS=typed)
+    zsh = asked("complete_zsh", _TYPER_COMPLETE_ARGS=typed)
     assert all(f'"{word}"' in zsh.stdout for word in offered)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_for_the_shell_can_be_had(shell):
-    environment = ENVIRONMENT | {"_PARSGD_COMPLETE": f"source_{shell}"}
-    command = [sys.executable, "-m", "parsgd.cli"]
-    out = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert "_PARSGD_COMPLETE" in out.stdout
+    assert "_PARSGD_COMPLETE" in asked(f"source_{shell}").stdout
 
 
 def test_installing_is_offered(cli):

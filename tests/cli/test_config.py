@@ -62,25 +62,8 @@ def test_what_is_typed_counts_more(cli, file, tmp_path):
 
 
 def test_the_printed_configuration_makes_the_same_fit_and_prints_itself(cli, table_csv, file, tmp_path):
-    typed = (
-        "fit",
-        table_csv,
-        "--target",
-        "kind",
-        "--drop",
-        "y",
-        "--max-iter",
-        "3",
-        "--set",
-        "l1_ratio=0.3",
-        "--average",
-        "true",
-        "--penalty",
-        "elasticnet",
-        "--seed",
-        "5",
-        "--out",
-    )
+    learn = ("--target", "kind", "--drop", "y", "--max-iter", "3", "--average", "true", "--seed", "5")
+    typed = ("fit", table_csv, *learn, "--set", "l1_ratio=0.3", "--penalty", "elasticnet", "--out")
     printed = cli(*typed, tmp_path / "a", "--print-config").stdout
     assert not (tmp_path / "a").exists()
     assert cli("fit", "--config", file(printed), "--print-config").stdout == printed

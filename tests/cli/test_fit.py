@@ -83,26 +83,9 @@ def test_svmlight_counted_from_zero_or_one_gives_the_same_model(cli, tmp_path):
 
 
 def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
-    report = cli.report(
-        "fit",
-        table_csv,
-        "--out",
-        tmp_path / "m",
-        "--target",
-        "kind",
-        "--drop",
-        "y",
-        "--loss",
-        "log_loss",
-        "--workers",
-        "2",
-        "--algorithm",
-        "local",
-        "--max-iter",
-        "5",
-        "--tol",
-        "none",
-    )
+    learn = ("--target", "kind", "--drop", "y", "--loss", "log_loss", "--max-iter", "5", "--tol", "none")
+    parallel = ("--workers", "2", "--algorithm", "local")
+    report = cli.report("fit", table_csv, "--out", tmp_path / "m", *learn, *parallel)
     assert report["rows"] == {"training": 160, "test": 40}
     assert report["scores"]["accuracy"] > 0.8
     assert set(report["scores"]) == {"accuracy", "log_loss"}
@@ -115,20 +98,8 @@ def test_the_report_is_json_and_nothing_else(cli, table_csv, tmp_path):
 
 
 def test_what_happened_is_said_in_words(cli, table_csv, tmp_path):
-    said = cli(
-        "fit",
-        table_csv,
-        "--out",
-        tmp_path / "m",
-        "--target",
-        "y",
-        "--model",
-        "sgd-regressor",
-        "--drop",
-        "kind",
-        "--max-iter",
-        "100",
-    ).stdout
+    options = ("--target", "y", "--model", "sgd-regressor", "--drop", "kind", "--max-iter", "100")
+    said = cli("fit", table_csv, "--out", tmp_path / "m", *options).stdout
     for fact in (
         "200 rows",
         "age: 1",
@@ -232,6 +203,7 @@ def test_rounds_in_seconds_are_given_to_the_algorithm(cli, tmp_path):
     assert model_files.load(tmp_path / "m").algorithm == parsgd.WeightedAverage(seconds=5.0)
 
 
+DIVERGES = ("--target", "a", "--model", "sgd-regressor", "--test-fraction", "0", "--no-standardize", "--eta0", "1e300")
 MISTAKES = [
     (("fit", "iris"), 2, "--out"),
     (("fit", "iris", "--out", "OUT", "--loss", "log_los"), 2, "Did you mean 'log_loss'"),
@@ -261,25 +233,7 @@ MISTAKES = [
     (("fit", "few.csv", "--out", "OUT", "--target", "one"), 1, "all training rows have the class"),
     (("fit", "few.csv", "--out", "OUT"), 1, "--target COLUMN"),
     (("fit", "few.csv", "--out", "OUT", "--target", "C"), 1, "Did you mean 'c'"),
-    (
-        (
-            "fit",
-            "few.csv",
-            "--out",
-            "OUT",
-            "--target",
-            "a",
-            "--model",
-            "sgd-regressor",
-            "--test-fraction",
-            "0",
-            "--no-standardize",
-            "--eta0",
-            "1e300",
-        ),
-        1,
-        "smaller --eta0",
-    ),
+    (("fit", "few.csv", "--out", "OUT", *DIVERGES), 1, "smaller --eta0"),
 ]
 
 

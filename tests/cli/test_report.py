@@ -19,23 +19,8 @@ def numbers(page):
 
 def test_both_commands_write_the_same_page_and_it_says_what_fit_said(cli, table_csv, tmp_path):
     model, page, again = tmp_path / "m", tmp_path / "page.html", tmp_path / "again.html"
-    typed = (
-        "fit",
-        table_csv,
-        "--out",
-        model,
-        "--report",
-        page,
-        "--target",
-        "kind",
-        "--drop",
-        "y",
-        "--workers",
-        "2",
-        "--algorithm",
-        "local",
-        *FAST,
-    )
+    options = ("--target", "kind", "--drop", "y", "--workers", "2", "--algorithm", "local", *FAST)
+    typed = ("fit", table_csv, "--out", model, "--report", page, *options)
     told = cli.report(*typed)
     cli("report", model, "--out", again)
     assert page.read_text(encoding="utf-8") == again.read_text(encoding="utf-8")

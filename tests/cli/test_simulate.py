@@ -36,30 +36,12 @@ def test_what_is_reported_is_what_the_library_finds_on_the_same_engine(cli, tmp_
     X = rng.standard_normal((120, 4))
     y = np.where(X @ rng.standard_normal(4) > 0, "large", "small")
     np.savez(tmp_path / "d.npz", X_train=X[:100], y_train=y[:100], X_test=X[100:], y_test=y[100:])
-    report = cli.report(
-        "simulate",
-        tmp_path / "d.npz",
-        *CREW,
-        "--loss",
-        "log_loss",
-        "--alpha",
-        "0.1",
-        "--passes",
-        "3",
-        "--no-standardize",
-        "--algorithm",
-        "local:sync_every=0.5",
-    )
+    options = ("--loss", "log_loss", "--alpha", "0.1", "--passes", "3", "--no-standardize")
+    report = cli.report("simulate", tmp_path / "d.npz", *CREW, *options, "--algorithm", "local:sync_every=0.5")
     engine = parsgd.Simulated(speeds=(1, 1, 0.5, 0.1), latency_s=0.005, rate=1000.0)
-    model = parsgd.SGDClassifier(
-        "log_loss",
-        alpha=0.1,
-        max_iter=3,
-        tol=None,
-        random_state=0,
-        engine=engine,
-        algorithm=parsgd.LocalSGD(sync_every=0.5),
-    ).fit(X[:100], y[:100])
+    parallel = {"engine": engine, "algorithm": parsgd.LocalSGD(sync_every=0.5)}
+    model = parsgd.SGDClassifier("log_loss", alpha=0.1, max_iter=3, tol=None, random_state=0, **parallel)
+    model.fit(X[:100], y[:100])
     (ours,) = report["algorithms"]
     assert ours["seconds"] == model.history_[-1]["seconds"]
     assert ours["scores"]["accuracy"] == model.score(X[100:], y[100:])
@@ -173,18 +155,8 @@ def test_the_goal_is_a_loss_that_all_reach_or_the_one_that_was_asked_for(report)
 
 def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path):
     figure = tmp_path / "curves.png"
-    said = cli(
-        "simulate",
-        table_csv,
-        *TARGET,
-        *CREW,
-        "--algorithm",
-        "local,weighted",
-        "--failures",
-        "1:10ms",
-        "--figure",
-        figure,
-    ).stdout
+    options = ("--algorithm", "local,weighted", "--failures", "1:10ms", "--figure", figure)
+    said = cli("simulate", table_csv, *TARGET, *CREW, *options).stdout
     for fact in (
         "200 rows",
         "virtual time",
@@ -211,18 +183,8 @@ def test_what_was_simulated_is_told_in_words_and_drawn(cli, table_csv, tmp_path)
 
 
 def test_a_thousand_workers_are_typed_in_a_few_letters(report):
-    found = report(
-        "--speeds",
-        "1x900,0.1x100",
-        "--latency",
-        "1msx999,2s",
-        "--algorithm",
-        "local:sync_every=1",
-        "--passes",
-        "1",
-        "--failures",
-        "0-99:0s",
-    )
+    workers = ("--speeds", "1x900,0.1x100", "--latency", "1msx999,2s", "--failures", "0-99:0s")
+    found = report(*workers, "--algorithm", "local:sync_every=1", "--passes", "1")
     assert found["engine"]["workers"] == 1000
     assert len(found["algorithms"][0]["lost"]) == 100
 
@@ -315,13 +277,8 @@ def test_help_says_what_the_curve_is(cli):
 def test_times_are_read_and_told_with_their_units():
     texts = ("5ms", "2.5 s", "1e-3s", "3us", "3µs", "0", "1h")
     assert [option_values.parse_seconds(text, "-") for text in texts] == [0.005, 2.5, 0.001, 3e-6, 3e-6, 0.0, 3600.0]
-    assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == [
-        "0 s",
-        "3 µs",
-        "250 ms",
-        "1 s",
-        "20 min 34 s",
-    ]
+    told = ["0 s", "3 µs", "250 ms", "1 s", "20 min 34 s"]
+    assert [number_format.seconds(s) for s in (0.0, 3e-6, 0.25, 1.0, 1234.0)] == told
 
 
 def test_algorithms_are_named_with_what_they_are_made_with():

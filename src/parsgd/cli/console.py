@@ -89,14 +89,12 @@ class Console:
         mode = display_mode.display_mode(self.console.is_terminal)
         if mode == "0":
             yield lambda progress: None
-            return
-        live = mode == "live"
-        # the summary repeats the table of workers
-        view = LiveView(self.console, keep_table=False) if live else LogView(self.print_always, seconds=_LINE_SECONDS)
-        try:
-            yield view
-        finally:
-            view.close()
+        elif mode == "live":
+            # the summary repeats the table of workers
+            with contextlib.closing(LiveView(self.console, keep_table=False)) as view:
+                yield view
+        else:
+            yield LogView(self.print_always, seconds=_LINE_SECONDS)
 
     def print_json(self, report: dict[str, Any]) -> None:
         """Print strict JSON on standard output if quiet; NaN and infinity become null."""

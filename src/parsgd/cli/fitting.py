@@ -46,9 +46,9 @@ class FitInputs:
 
     rows: np.ndarray | csr_matrix | Dataset
     target: np.ndarray | None
-    test_rows: np.ndarray | csr_matrix | Dataset | None
-    test_target: np.ndarray | None
-    encoding: Columns | None
+    test_rows: np.ndarray | csr_matrix | Dataset | None = None
+    test_target: np.ndarray | None = None
+    encoding: Columns | None = None
     columns: int | None = None
     notes: tuple[str, ...] = ()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from parsgd.cli.cli_errors import UsageError
-from parsgd.cli.option_values import parse_assignments, parse_layers, parse_parameter
+from parsgd.cli.option_values import parse_assignments, parse_counts, parse_parameter
 from parsgd.cli.options import (
     ALGORITHMS,
     ENGINES,
@@ -105,7 +105,8 @@ class TrainingOptions:
         given = {name: getattr(self, name) for name in names} | others
         parameters = {name: parse_parameter(value) for name, value in given.items() if value is not None}
         if self.hidden is not None:
-            parameters["hidden_layer_sizes"] = parse_layers(self.hidden)
+            expected = "the number of units of each hidden layer, such as --hidden 256,128"
+            parameters["hidden_layer_sizes"] = tuple(parse_counts(self.hidden, "--hidden", expected))
         if self.seed < 0:
             raise UsageError(f"--seed must be 0 or more; got {self.seed}.")
         assigned = parse_assignments(self.more or ())

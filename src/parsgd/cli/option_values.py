@@ -1,4 +1,4 @@
-"""Parsers and checks of option values: parameters, layers, times with units, values per worker, failures, folders."""
+"""Parsers and checks of option values: parameters, counts, times with units, values per worker, failures, folders."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ _TIME = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([a-zÂ
 
 def parse_parameter(value: Any) -> Any:
     """Convert text to the value of a parameter: None, a boolean, a number or JSON, otherwise the text itself."""
-    if not isinstance(value, str):
-        return value
     if not isinstance(value, str):
         return value
     constants = {"none": None, "null": None, "true": True, "false": False}
@@ -48,17 +46,6 @@ def check_folder(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path}: the folder {path.parent} does not exist; create it: mkdir -p {path.parent}")
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
-    """Parse the sizes of the hidden layers.
-
-    >>> parse_layers("256,128")
-    (256, 128)
-    """
-    return tuple(
-        _counts(text, f"--hidden {text}: give the number of units of each hidden layer, such as --hidden 256,128")
-    )
-
-
 def parse_seconds(text: str, option: str) -> float:
     """Parse a time; return seconds.
 
@@ -84,19 +71,17 @@ def parse_number(text: str, option: str) -> float:
     return value
 
 
-def parse_counts(text: str, option: str) -> list[int]:
-    """Parse comma-separated integers of 1 or more.
+def parse_counts(
+    text: str, option: str = "--workers", expected: str = "integers of 1 or more, such as --workers 1,2,8."
+) -> list[int]:
+    """Parse comma-separated integers of 1 or more; ``expected`` is for the error message.
 
-    >>> parse_counts("1,2, 64", "--workers")
+    >>> parse_counts("1,2, 64")
     [1, 2, 64]
     """
-    return _counts(text, f"{option} {text}: give integers of 1 or more, such as {option} 1,2,8.")
-
-
-def _counts(text: str, expected: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(expected)
+        raise UsageError(f"{option} {text}: give {expected}")
     return [int(part) for part in parts]
 
 

@@ -18,7 +18,7 @@ from parsgd.testing.problems import labels, unit_rows
 from parsgd.training.reporting.progress import Progress, ProgressTracker, WorkerProgress
 from parsgd.viz.live import display_mode, log_view, progress_text, terminal_view
 from parsgd.viz.live.log_view import LogView
-from parsgd.viz.live.notebook_view import NotebookView, in_notebook, view_text
+from parsgd.viz.live.notebook_view import in_notebook, view_text
 from parsgd.viz.live.terminal_view import LiveView, view_of
 
 X = unit_rows(200, 4)
@@ -290,7 +290,6 @@ def test_a_notebook_has_one_output_a_fit(monkeypatch):
     assert len(handles) == 2
     assert "in total" in handles[0].outputs[-1]
     assert "weight" in view_text(NEWS)
-    assert NotebookView().close() is None
 
 
 # -- what observers are told ------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def bench(
             raise UsageError(f"--{name} must be 1 or more; got {value}.")
     # without a stopping rule
     parameters = learn.parameters() | {"max_iter": passes, "tol": None}
-    worker_counts, repeats = option_values.parse_counts(workers, "--workers"), min(repeats, 3) if quick else repeats
+    worker_counts, repeats = option_values.parse_counts(workers), min(repeats, 3) if quick else repeats
     ours = fitting.make_estimator(learn.model, parameters)
     theirs = make_counterpart(ours)
     if data is None:
@@ -134,8 +134,8 @@ def generate(shape: tuple[int, int, int], classify: bool, test_fraction: float, 
     target = signal.argmax(axis=1) if classify else signal[:, 0].astype(np.float64)
     kept = n_rows - round(n_rows * test_fraction)
     if kept == n_rows:
-        return FitInputs(rows, target, None, None, None)
-    return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:], None)
+        return FitInputs(rows, target)
+    return FitInputs(rows[:kept], target[:kept], rows[kept:], target[kept:])
 
 
 def make_contenders(ours: Any, theirs: Any, workers: Sequence[int], parts: FitInputs) -> list[Contender]:

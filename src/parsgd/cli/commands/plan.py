@@ -47,7 +47,7 @@ def plan(
 
     console = Console(as_json)
     settings = {
-        "n_workers": option_values.parse_counts(workers, "--workers"),
+        "n_workers": option_values.parse_counts(workers),
         "latency_s": option_values.parse_seconds(latency, "--latency"),
         "bandwidth_bytes_per_s": float("inf") if bandwidth is None else bandwidth,
         "merge_s": None if merge is None else option_values.parse_seconds(merge, "--merge"),

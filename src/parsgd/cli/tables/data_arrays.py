@@ -60,11 +60,11 @@ def read_npz(path: Path) -> tuple[Any, Any, str, list[str]]:
                 raise DataFileError(
                     f"{path}: arrays X and y (or X_train and y_train) were expected; the file holds {found}."
                 )
-            x, y, notes = _read_pair(path, arrays, *pair)
+            table, dtype, notes = _read_pair(path, arrays, *pair)
             test = None
             if pair[0] == "X_train" and {"X_test", "y_test"} <= set(arrays.files):
-                test = _make_unnamed_table(*_read_pair(path, arrays, "X_test", "y_test")[:2])
-            return _make_unnamed_table(x, y), test, str(x.dtype), notes
+                test, *_ = _read_pair(path, arrays, "X_test", "y_test")
+            return table, test, dtype, notes
     except (DataFileError, MemoryError):
         raise
     except Exception as error:
@@ -72,11 +72,8 @@ def read_npz(path: Path) -> tuple[Any, Any, str, list[str]]:
         raise DataFileError(f"{path}: cannot be read as .npz: {reason}. Is the file complete?") from error
 
 
-def _make_unnamed_table(x: np.ndarray, y: np.ndarray | None) -> Any:
-    return make_table(x, [f"x{i}" for i in range(x.shape[1])], y)
-
-
-def _read_pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+def _read_pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[Any, str, list[str]]:
+    """Return the table of a pair of arrays, the type of ``x``, and notes."""
     x, notes = arrays[x_name], []
     if x.dtype.kind not in "biuf":
         raise DataFileError(f"{path}: {x_name} must contain numbers; its type is {x.dtype}.")
@@ -90,4 +87,5 @@ def _read_pair(path: Path, arrays: Any, x_name: str, y_name: str) -> tuple[np.nd
         raise DataFileError(
             f"{path}: {y_name} must have {len(x)} values, one per row of {x_name}; its shape is {y.shape}."
         )
-    return x, None if y is None else y.ravel(), notes
+    table = make_table(x, [f"x{i}" for i in range(x.shape[1])], None if y is None else y.ravel())
+    return table, str(x.dtype), notes

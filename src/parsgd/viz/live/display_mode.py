@@ -69,25 +69,19 @@ def shown(verbose: bool | int) -> Iterator[None]:
     if kind == "none":
         yield
         return
-    # a second fit at the same time has log lines
-    terminal = kind == "terminal" and multiprocessing.parent_process() is None and _terminal.acquire(blocking=False)
-    try:
+    with contextlib.ExitStack() as stack:
         if kind == "notebook":
             view = NotebookView()
-        elif terminal:
+        # a second fit at the same time has log lines
+        elif kind == "terminal" and multiprocessing.parent_process() is None and _terminal.acquire(blocking=False):
+            stack.callback(_terminal.release)
             from parsgd.viz.live.terminal_view import LiveView
 
-            view = LiveView()
+            view = stack.enter_context(contextlib.closing(LiveView()))
         else:
             view = LogView(every_round=True) if kind == "rounds" else LogView()
-        try:
-            with progress.observe_progress(view):
-                yield
-        finally:
-            view.close()
-    finally:
-        if terminal:
-            _terminal.release()
+        stack.enter_context(progress.observe_progress(view))
+        yield
 
 
 def shows_lines(verbose: bool | int) -> bool:

@@ -33,6 +33,3 @@ class LogView:
             self.write(progress_text.round_line(progress))
         # the rounds of the next fit start at 0
         self.rounds = 0 if progress.done else progress.rounds
-
-    def close(self) -> None:
-        """Do nothing; there is nothing to restore."""

@@ -42,9 +42,6 @@ class NotebookView:
             # the next fit gets a new output
             self.handle = None
 
-    def close(self) -> None:
-        """Do nothing; there is nothing to restore."""
-
 
 def view_text(progress: Progress) -> str:
     """Return the live view as plain text, or one line if rich is not installed."""

@@ -13,7 +13,7 @@ from parsgd.training.reporting.history_stats import WorkerTotals, spans
 from parsgd.viz import number_format
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.speedup import Speedup
-from parsgd.viz.report.svg import WIDTHS, Frame, mark
+from parsgd.viz.report.svg import WIDTHS, Frame, mark, tag, text
 
 # Activities of a worker in the order of the bars.
 KINDS = {"computing": "computing", "merging": "merging", "checking": "scores and stopping", "waiting": "waiting"}
@@ -51,8 +51,9 @@ class BarChart:
         height = 28 if len(self.rows) <= 10 else 16
         x, title = (0.0, self.end / per or 1.0), f"time, {unit}"
         frame = Frame(WIDTHS[size], 52 + height * len(self.rows), x, (0.0, 1.0), title, rows=self.rows)
-        for i in range(len(self.rows)):
-            frame.add(frame.row_label(i, frame.top + i * height + height / 2 - 2))
+        for i, name in enumerate(self.rows):
+            y = frame.top + i * height + height / 2 + 2
+            frame.add(tag("text", text(name), class_="tick end", x=frame.left - 6, y=y))
         for bar in self.bars:
             left, right = frame.sx(bar.began / per), frame.sx(bar.ended / per)
             if right - left > _MIN_WIDTH:

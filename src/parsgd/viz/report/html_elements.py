@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
+from parsgd.viz.report.bar_charts import BarChart
+from parsgd.viz.report.line_charts import LineChart
 from parsgd.viz.report.svg import tag, text
 
-
-class Chart(Protocol):
-    """A chart; ``legend`` maps the classes of its elements to names."""
-
-    @property
-    def legend(self) -> Mapping[str, str]: ...
-
-    def svg(self, size: str) -> str:
-        """Draw the chart in this size."""
-        ...
+Chart: TypeAlias = BarChart | LineChart
 
 
 def paragraph(content: str, class_: str | None = None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 
+from parsgd.data.columns.column_specs import listed
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.viz import number_format
 from parsgd.viz.report import bar_charts
@@ -63,11 +63,11 @@ def warnings(record: FitFacts) -> str:
     """Return the outcome and the warnings of the fit."""
     messages = record.run.warnings
     if messages:
-        listed = tag("ul", *(tag("li", text(message)) for message in messages), class_="warnings")
+        shown = tag("ul", *(tag("li", text(message)) for message in messages), class_="warnings")
     else:
         known = "The warnings of the fit are unknown." if messages is None else "No warnings."
-        listed = paragraph(known, "soft")
-    return section("end", "Outcome", paragraph(record.outcome) if record.outcome else "", listed)
+        shown = paragraph(known, "soft")
+    return section("end", "Outcome", paragraph(record.outcome) if record.outcome else "", shown)
 
 
 def scores(record: FitFacts) -> str:
@@ -208,13 +208,14 @@ def trained(record: FitFacts) -> str:
     rows = "unknown" if record.n_rows is None else f"{record.n_rows:,} for training"
     if record.n_rows is not None and run.test_rows:
         rows += f", {run.test_rows:,} for the test"
+    classes = [f"{name} ({count:,})" for name, count in run.classes.items()]
     data = {
         "name": run.data or "unknown",
         "target": run.target,
         "rows": rows,
         "columns": None if run.columns is None else f"{run.columns:,}",
         "features": f"{record.n_features:,} after encoding",
-        "classes": _classes(run.classes),
+        "classes": f"{len(classes):,}: {listed(classes, _MAX_CLASSES)}" if classes else None,
         "algorithm": record.algorithm,
     }
     parts = [facts("data", {name: value for name, value in data.items() if value is not None})]
@@ -224,14 +225,6 @@ def trained(record: FitFacts) -> str:
         parts.append(facts("parameters that differ from the defaults", record.changed, code=True))
     parts.append(folded("All parameters", facts(record.estimator, record.parameters, code=True)))
     return section("trained", "Data and parameters", *parts)
-
-
-def _classes(classes: Mapping[str, int]) -> str | None:
-    if not classes:
-        return None
-    listed = [f"{name} ({count:,})" for name, count in list(classes.items())[:_MAX_CLASSES]]
-    more = f" and {len(classes) - len(listed):,} more" if len(listed) < len(classes) else ""
-    return f"{len(classes):,}: {', '.join(listed)}{more}"
 
 
 def repeat(record: FitFacts) -> str:

@@ -27,11 +27,6 @@ class Speedup:
     sentence: str
     cautions: tuple[str, ...] = ()
 
-    @property
-    def speedup(self) -> float | None:
-        """Time of one worker divided by the time of the fit, or None."""
-        return None if self.serial_seconds is None or not self.seconds else self.serial_seconds / self.seconds
-
 
 def speedup_of(record: FitFacts, plan: TrainingPlan | None = None) -> Speedup:
     """Return the comparison of a fit with one worker, and with the plan."""

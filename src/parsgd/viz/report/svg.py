@@ -43,10 +43,9 @@ def _written(value: Any) -> str:
     return text(value)
 
 
-def mark(name: str, tip: str, /, **attributes: Any) -> str:
+def mark(name: str, tip: str, /, class_: str, **attributes: Any) -> str:
     """Return an element that shows ``tip`` on hover, tap or keyboard focus."""
-    class_ = f"mark {attributes.pop('class_', '')}".strip()
-    return tag(name, class_=class_, data_tip=tip, aria_label=tip, role="img", **attributes)
+    return tag(name, class_=f"mark {class_}", data_tip=tip, aria_label=tip, role="img", **attributes)
 
 
 def ticks(low: float, high: float, limit: int = 5) -> list[float]:
@@ -152,10 +151,6 @@ class Frame:
         if self.y_title:
             parts.append(tag("text", text(self.y_title), class_="title", x=2.0, y=14.0))
         return tag("g", *parts, aria_hidden="true")
-
-    def row_label(self, row: int, y: float) -> str:
-        """Return the label of a row at the height ``y``."""
-        return tag("text", text(self.rows[row]), class_="tick end", x=self.left - 6, y=y + 4)
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
