@@ -58,7 +58,7 @@ def test_a_reader_who_has_had_enough_is_no_error_worth_a_traceback(started, cli,
     process = started("predict", tmp_path / "m", "digits", "--out", "-")
     process.stdout.readline()
     process.stdout.close()
-    assert process.stderr.read() == ""
+    assert [line for line in process.stderr.read().splitlines() if "compiling kernels" not in line] == []
 
 
 @pytest.mark.parametrize("name", ["typer", "rich", "safetensors", "pandas"])

@@ -111,6 +111,14 @@ def test_a_converged_output_keeps_its_weights(estimator):
     assert_same(ours, theirs)
 
 
+def test_the_classes_of_softmax_stop_together():
+    model = SGDClassifier(loss="softmax", algorithm="minibatch", n_jobs=2, penalty=None, random_state=0)
+    model.set_params(learning_rate="constant", eta0=0.01, tol=0.0, n_iter_no_change=2)
+    before = parameters(fitted(model.set_params(max_iter=8), X, Y)).reshape(-1, 3)
+    after = parameters(fitted(model.set_params(max_iter=9), X, Y)).reshape(-1, 3)
+    assert (before != after).all()
+
+
 def test_divergence_is_the_same_error():
     messages = []
     for engine in ("threads", "serial"):

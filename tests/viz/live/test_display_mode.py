@@ -226,6 +226,8 @@ def test_two_fits_at_a_time_do_not_share_the_terminal(monkeypatch):
 def test_without_rich_there_are_lines(monkeypatch, capsys):
     monkeypatch.setenv("PARSGD_PROGRESS", "live")
     monkeypatch.setattr(display_mode.importlib.util, "find_spec", lambda name: None)
+    # the first fit of a process may take more than a second, and then prints more lines
+    parsgd.SGDClassifier(**SMALL).fit(X, Y)
     parsgd.SGDClassifier(verbose=1, **SMALL).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"epoch 3\.0 of at most 3, loss .* in total", lines[0])
