@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,20 +190,17 @@ def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three)
     def leaves(shard, task, pulse):
         os._exit(7)
 
-    crew = three.open(leaves, [small()], no_progress)
-    try:
+    with closing(three.open(leaves, split(1), no_progress)) as crew:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         (gone,) = crew.receive(1)
         assert gone == TaskFailed(0, 0, gone.why, replaced=False)
         assert "ended with status 7" in gone.why
         crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
         assert [(gone.round, gone.replaced) for gone in crew.receive(1)] == [(1, False)]
-    finally:
-        crew.close()
 
 
-def small():
-    return ArraySource(rows_of(X, Y)).split(1, 0)[0]
+def split(n_workers):
+    return ArraySource(rows_of(X, Y)).split(n_workers, 0)
 
 
 class Continued(EngineDefaults):
@@ -263,14 +261,11 @@ def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_pat
             os.kill(os.getpid(), signal.SIGSTOP)
         return replace(small_report(task.worker, task.state, task.round), examples=1)
 
-    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
-    try:
+    with closing(Processes(2, heartbeat_timeout_s=1.5).open(stops, split(2), no_progress)) as crew:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         answers = crew.receive(2)
         assert sorted(isinstance(answer, TaskFailed) for answer in answers) == [False, True]
-    finally:
-        crew.close()
     assert not psutil.pid_exists(int(pids.read_text()))
 
 

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -122,18 +123,15 @@ def test_one_thread_compiles_at_a_time():
     def one(x):
         return slow_to_type(x)
 
-    barrier, results = threading.Barrier(2), []
+    barrier = threading.Barrier(2)
 
     def call(kernel):
         barrier.wait()
-        results.append(kernel(1.0))
+        return kernel(1.0)
 
-    threads = [threading.Thread(target=call, args=[compiling.uncached(compiling._jit()(one))]) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [2.0, 2.0]
+    kernels = [compiling.uncached(compiling._jit()(one)) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(call, kernels)) == [2.0, 2.0]
     assert most[0] == 1
 
 
