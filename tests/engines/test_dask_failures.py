@@ -111,7 +111,7 @@ def test_two_deaths_in_a_row(cluster, trapped, undisturbed):
 
 @pytest.mark.slow
 def test_the_same_worker_twice_in_a_row(cluster, trapped, undisturbed):
-    model = fitted(trapped(cluster, [(2, 2), (2, 3)]))
+    model = fitted(trapped(cluster, [(2, 2), (2, 3)], times=2))
     assert {(2, 2, True), (3, 2, True)} <= set(lost(model))
     assert loss(model) == pytest.approx(undisturbed, rel=0.02)
 
