@@ -30,12 +30,13 @@ from parsgd import (
     open_dataset,
 )
 from parsgd.algorithms.merging.merge_weights import weighted_sum
-from parsgd.core import Budget, Report, Shard, Task, no_progress
+from parsgd.core import Budget, Shard, Task, no_progress
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.engines.dask.remote_state import RemoteState
 from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgumentError, Outcome, WorkersLostError
 from parsgd.testing.contracts import check_engine
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, targets, unit_rows
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -59,23 +60,13 @@ def sharing(engine, **settings):
 
 
 def linear(engine, algorithm, n_jobs=2):
-    model = SGDClassifier(
-        "log_loss", algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, tol=None, random_state=3
-    )
-    return model.fit(X, Y).coef_
+    settings = {"n_jobs": n_jobs, "max_iter": 2, "tol": None, "random_state": 3}
+    return SGDClassifier("log_loss", algorithm=algorithm, engine=engine, **settings).fit(X, Y).coef_
 
 
 def network(engine, algorithm, n_jobs=2):
-    model = MLPClassifier(
-        (8,),
-        algorithm=algorithm,
-        engine=engine,
-        n_jobs=n_jobs,
-        max_iter=2,
-        n_iter_no_change=2,
-        batch_size=16,
-        random_state=3,
-    )
+    settings = {"n_jobs": n_jobs, "max_iter": 2, "n_iter_no_change": 2, "batch_size": 16, "random_state": 3}
+    model = MLPClassifier((8,), algorithm=algorithm, engine=engine, **settings)
     with pytest.warns(match="Stochastic Optimizer"):
         return np.concatenate([weights.ravel() for weights in model.fit(X, Y).coefs_])
 
@@ -331,8 +322,7 @@ class Counting(NoRows):
 
 
 def echo(shard, task, pulse):
-    nothing = np.zeros(1)
-    return Report(task.worker, task.round, task.state.copy(), 1, 1, nothing, nothing, 0.0, 1.0, np.ones(1))
+    return small_report(task.worker, task.state.copy(), task.round)
 
 
 def count_uses(shard, task, pulse):

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import cloudpickle
 import dask
@@ -13,9 +14,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 from parsgd import LocalSGD, SGDClassifier, SimuParallel, open_dataset
-from parsgd.core import Budget, Report, Shard, Task, TaskFailed, no_progress
+from parsgd.core import Budget, Shard, Task, TaskFailed, no_progress
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.errors import DataFileError, WorkersLostError
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, unit_rows
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -55,18 +57,10 @@ def scheduler():
         yield client
 
 
-def fitted(engine, algorithm=None, n_jobs=4, max_iter=5, data=None):
+def fitted(engine, algorithm=None, n_jobs=4, data=None):
     # so regular that a lost round shows little, whichever tasks of their neighbours die with them
-    model = SGDClassifier(
-        "log_loss",
-        alpha=0.01,
-        algorithm=algorithm or LocalSGD(0.5),
-        engine=engine,
-        n_jobs=n_jobs,
-        max_iter=max_iter,
-        tol=None,
-        random_state=0,
-    )
+    settings = {"alpha": 0.01, "n_jobs": n_jobs, "max_iter": 5, "tol": None, "random_state": 0}
+    model = SGDClassifier("log_loss", algorithm=algorithm or LocalSGD(0.5), engine=engine, **settings)
     return model.fit(X[TRAIN], Y[TRAIN]) if data is None else model.fit(data)
 
 
@@ -255,8 +249,7 @@ class NoRows(Shard):
 
 
 def where_it_ran(shard, task, pulse):
-    nothing = np.zeros(1)
-    return Report(task.worker, task.round, task.state.copy(), os.getpid(), 1, nothing, nothing, 0.0, 1.0, np.ones(1))
+    return replace(small_report(task.worker, task.state.copy(), task.round), steps=os.getpid())
 
 
 def places(crew, round):
