@@ -175,16 +175,10 @@ class Dask(EngineDefaults):
             return DaskConnection(self._kept[-1].client, stays)
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.worker_timeout_s)
-        if self.client is None:
-            _refuse_in_task()
+        if self.client is None and in_task():
+            raise IncompatiblePartsError(
+                "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
+                " engine='threads' there, or fit in the program that has the client."
+            )
         client = self.client or active_client()
         return None if client is None else DaskConnection(client)
-
-
-def _refuse_in_task() -> None:
-    """Raise inside a task of Dask, which would wait for the worker that it occupies."""
-    if in_task():
-        raise IncompatiblePartsError(
-            "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
-            " engine='threads' there, or fit in the program that has the client."
-        )
