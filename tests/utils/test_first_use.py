@@ -24,6 +24,14 @@ from parsgd.kernels.lowlevel import compiling
 from parsgd.utils import first_use
 
 PACKAGE = Path(parsgd.__file__).parent
+WITHOUT_NUMBA = (
+    "parsgd.kernels.losses",
+    "parsgd.kernels.lowlevel.gil_threshold",
+    "parsgd.kernels.linear.hyperparams",
+    "parsgd.kernels.linear.run_state",
+    "parsgd.kernels.linear.shared_scalars",
+    "parsgd.kernels.network.network_types",
+)
 
 
 def run(script, **environment):
@@ -87,20 +95,8 @@ def test_kernels_are_imported_under_the_lock_only():
             names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             module = node.module if isinstance(node, ast.ImportFrom) else None
             found = [f"{module}.{name}" if module else name for name in names]
-            modules = (
-                "losses",
-                "lowlevel.gil_threshold",
-                "linear.hyperparams",
-                "linear.run_state",
-                "linear.shared_scalars",
-                "network.network_types",
-            )
-            packages = [f"parsgd.kernels.{name}" for name in ("linear.run_state", "network.network_types")]
-            free = tuple(f"parsgd.kernels.{name}" for name in modules)  # these import no Numba
             faults += [
-                f"{path.name}: {n}"
-                for n in found
-                if n.startswith("parsgd.kernels") and not n.startswith(free) and n not in packages
+                f"{path.name}: {n}" for n in found if n.startswith("parsgd.kernels") and not n.startswith(WITHOUT_NUMBA)
             ]
     assert not faults
 
