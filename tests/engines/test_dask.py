@@ -195,27 +195,23 @@ def test_an_address_is_enough(dask):
 
 
 def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
-    main = threading.main_thread().ident
+    press = signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
     told = []
 
     def interrupt(progress):
         if not told:
             told.append(progress)
-            threading.Timer(0.2, signal_main, [main]).start()
+            threading.Timer(0.2, *press).start()
 
     model = SGDRegressor(engine=dask, algorithm=LocalSGD(0.5), n_jobs=2, max_iter=10**6, tol=None)
     with observe_progress(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X, targets(X))
     assert model.outcome_ is Outcome.INTERRUPTED
     one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
-    threading.Timer(1.0, signal_main, [main]).start()
+    threading.Timer(1.0, *press).start()
     with pytest.raises(KeyboardInterrupt):
         one_round.fit(X, targets(X))
     assert np.isfinite(one_round.coef_).all()
-
-
-def signal_main(ident):
-    signal.pthread_kill(ident, signal.SIGINT)
 
 
 def test_partitions_that_were_lost_before_the_fit_are_named_with_the_fix(dask):

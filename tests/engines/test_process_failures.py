@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
@@ -184,21 +183,17 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_path):
-    pids = tmp_path / "pid"
+def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(trapped):
+    def answers_at_once(shard, task, pulse):
+        return small_report(task.worker, task.state, task.round)
 
-    def stops(shard, task, pulse):
-        if task.worker == 1:
-            pids.write_text(str(os.getpid()))
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return replace(small_report(task.worker, task.state, task.round), examples=1)
-
-    with closing(Processes(2, heartbeat_timeout_s=1.5).open(stops, split(2), no_progress)) as crew:
+    engine = trapped(Processes(2, heartbeat_timeout_s=1.5), [(1, 0)], moment="begin", deed="stop")
+    with closing(engine.open(answers_at_once, split(2), no_progress)) as crew:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         answers = crew.receive(2)
         assert sorted(isinstance(answer, TaskFailed) for answer in answers) == [False, True]
-    assert not psutil.pid_exists(int(pids.read_text()))
+    assert not psutil.pid_exists(*engine.sprung())
 
 
 def test_when_the_driver_is_killed_its_processes_end(tmp_path):
