@@ -24,16 +24,10 @@ N_FEATURES = 100_000
 
 
 def make(folder):
-    return parsgd.SGDClassifier(
-        "log_loss",
-        algorithm=parsgd.LocalSGD(sync_every=0.5, outer_optimizer="momentum"),
-        engine="serial",
-        n_jobs=2,
-        max_iter=4,
-        tol=None,
-        random_state=0,
-        checkpoint=parsgd.Checkpoint(folder, seconds=0),
-    )
+    settings = {"engine": "serial", "n_jobs": 2, "max_iter": 4, "tol": None, "random_state": 0}
+    algorithm = parsgd.LocalSGD(sync_every=0.5, outer_optimizer="momentum")
+    checkpoint = parsgd.Checkpoint(folder, seconds=0)
+    return parsgd.SGDClassifier("log_loss", algorithm=algorithm, checkpoint=checkpoint, **settings)
 
 
 def rows():

@@ -23,9 +23,10 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Trap:
-    """Work that, for one task, kills or stops its process: at the begin, in the middle or at the end of the work.
+    """Work that, for one task, kills or stops its process.
 
-    Each ``(worker, round)`` in ``victims`` springs the trap ``times`` times; files in ``folder`` count.
+    ``moment``: "begin", "middle" or "end" of the work, or "answer", when a process of this machine has written half of
+    it.  A worker springs the trap ``times`` times, in the rounds that ``victims`` names; files in ``folder`` count.
     """
 
     work: object
@@ -43,13 +44,16 @@ class Trap:
         if self.moment == "middle":
             return self.work(shard, task, lambda *told: self._do() or pulse(*told))
         report = self.work(shard, task, pulse)
-        self._do()
+        if self.moment == "end":
+            self._do()
+        if self.moment == "answer":
+            self._break_off()
         return report
 
     def _springs(self, task):
         for time_ in range(self.times):
             with contextlib.suppress(FileExistsError):
-                path = self.folder / f"{task.worker}-{task.round}-{time_}"
+                path = self.folder / f"{task.worker}-{time_}"
                 path.touch(exist_ok=False)
                 path.write_text(str(os.getpid()))
                 return True
@@ -61,6 +65,16 @@ class Trap:
         if self.deed == "kill, nanny too":
             os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGSTOP if self.deed == "stop" else signal.SIGKILL)
+
+    def _break_off(self):
+        from parsgd.engines.processes.channel import Channel
+
+        def half(channel):
+            channel.sock.setblocking(True)
+            channel.sock.send(channel.outgoing[: len(channel.outgoing) // 2])
+            self._do()
+
+        Channel.flush = half
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Trapped(EngineDefaults):
     times: int = 1
     deed: str = "kill"
 
-    name, capabilities = "dask, trapped", frozenset()
+    name, capabilities = "trapped", frozenset()
 
     def open(self, work, shards, pulse):
         trap = Trap(work, self.folder, self.victims, self.moment, self.times, self.deed)

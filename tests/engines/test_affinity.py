@@ -1,7 +1,7 @@
 """Workers' threads begin on cores of their own, and stay free to go elsewhere."""
 
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,23 +12,16 @@ from parsgd.engines import affinity
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such call")
 
 
-def in_a_thread(function):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
-
-
 def test_a_thread_moves_and_may_go_wherever_it_could_before():
     usable = affinity.usable_cores()
+
+    def moved(number):
+        affinity.take_core(number, usable)
+        return sorted(os.sched_getaffinity(0))
+
     for number in range(2 * len(usable)):
-
-        def moved(number=number):
-            affinity.take_core(number, usable)
-            return sorted(os.sched_getaffinity(0))
-
-        assert in_a_thread(moved) == usable
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(moved, number).result() == usable
 
 
 def test_each_worker_asks_for_a_core_of_its_own(monkeypatch):

@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import threading
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 
@@ -29,12 +30,13 @@ from parsgd import (
     open_dataset,
 )
 from parsgd.algorithms.merging.merge_weights import weighted_sum
-from parsgd.core import Budget, Report, Shard, Task, no_progress
+from parsgd.core import Budget, Shard, Task, no_progress
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.engines.dask.remote_state import RemoteState
 from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgumentError, Outcome, WorkersLostError
 from parsgd.testing.contracts import check_engine
+from parsgd.testing.contracts._fixtures import small_report
 from parsgd.testing.problems import labels, targets, unit_rows
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -58,23 +60,13 @@ def sharing(engine, **settings):
 
 
 def linear(engine, algorithm, n_jobs=2):
-    model = SGDClassifier(
-        "log_loss", algorithm=algorithm, engine=engine, n_jobs=n_jobs, max_iter=2, tol=None, random_state=3
-    )
-    return model.fit(X, Y).coef_
+    settings = {"n_jobs": n_jobs, "max_iter": 2, "tol": None, "random_state": 3}
+    return SGDClassifier("log_loss", algorithm=algorithm, engine=engine, **settings).fit(X, Y).coef_
 
 
 def network(engine, algorithm, n_jobs=2):
-    model = MLPClassifier(
-        (8,),
-        algorithm=algorithm,
-        engine=engine,
-        n_jobs=n_jobs,
-        max_iter=2,
-        n_iter_no_change=2,
-        batch_size=16,
-        random_state=3,
-    )
+    settings = {"n_jobs": n_jobs, "max_iter": 2, "n_iter_no_change": 2, "batch_size": 16, "random_state": 3}
+    model = MLPClassifier((8,), algorithm=algorithm, engine=engine, **settings)
     with pytest.warns(match="Stochastic Optimizer"):
         return np.concatenate([weights.ravel() for weights in model.fit(X, Y).coefs_])
 
@@ -127,14 +119,10 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
 )
 def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
     states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
-    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)
-    try:
+    with closing(sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)) as crew:
         for worker, state in enumerate(states):
             crew.send(Task(worker, 0, state, 0, Budget(1)))
-        reports = []
-        while len(reports) < n:
-            reports += crew.receive(n)
-        there = [report.state for report in sorted(reports, key=lambda report: report.worker)]
+        there = [report.state for report in sorted(crew.receive(n), key=lambda report: report.worker)]
         assert all(isinstance(state, RemoteState) for state in there)
         assert np.array_equal(np.asarray(there[0]), states[0])
         assert there[0].dtype == dtype
@@ -146,23 +134,17 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
         mixed, weights = [states[0], *there, states[-1]], np.linspace(0.0, 1.0, n + 2)
         theirs = weighted_sum([states[0], *states, states[-1]], weights)
         assert np.array_equal(there[0].weighted_sum(mixed, weights), theirs)
-    finally:
-        crew.close()
 
 
 def test_large_states_travel_by_themselves_and_arrive_whole(dask):
     state = np.random.default_rng(0).standard_normal(300_000)
-    crew = dask.open(echo, [NoRows()] * 3, no_progress)
-    try:
+    with closing(dask.open(echo, [NoRows()] * 3, no_progress)) as crew:
         for round in range(3):
             for worker in range(3):
                 crew.send(Task(worker, round, state + round, 0, Budget(1)))
-            for _ in range(3):
-                for report in crew.receive(1):
-                    assert np.array_equal(report.state, state + report.round)
-                    assert report.state.flags.aligned
-    finally:
-        crew.close()
+            for report in crew.receive(3):
+                assert np.array_equal(report.state, state + report.round)
+                assert report.state.flags.aligned
 
 
 def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_again(dask, trapped):
@@ -174,27 +156,19 @@ def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_agai
 
 
 def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
-    crew = dask.open(count_uses, [Counting(), Counting()], no_progress)
-    try:
+    with closing(dask.open(count_uses, [Counting(), Counting()], no_progress)) as crew:
         for round in range(4):
             for worker in (0, 1):
                 crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
-            reports = crew.receive(2) + crew.receive(0)
-            while len(reports) < 2:
-                reports += crew.receive(1)
-            assert [report.examples for report in reports] == [round + 1] * 2
-    finally:
-        crew.close()
+            assert [report.examples for report in crew.receive(2)] == [round + 1] * 2
 
 
 def test_nothing_is_left_on_the_cluster_and_shards_are_closed_there(dask, tmp_path, until):
     client = dask._kept[-1].client
-    closing = Counting(tmp_path / "closed")
-    crew = dask.open(count_uses, [closing], no_progress)
-    crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
-    crew.receive(1)
-    assert not (tmp_path / "closed").exists()
-    crew.close()
+    with closing(dask.open(count_uses, [Counting(tmp_path / "closed")], no_progress)) as crew:
+        crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
+        crew.receive(1)
+        assert not (tmp_path / "closed").exists()
     until((tmp_path / "closed").exists)
     until(lambda: not any(client.has_what().values()))
 
@@ -221,27 +195,23 @@ def test_an_address_is_enough(dask):
 
 
 def test_ctrl_c_ends_the_round_and_keeps_what_was_reached(dask):
-    main = threading.main_thread().ident
+    press = signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
     told = []
 
     def interrupt(progress):
         if not told:
             told.append(progress)
-            threading.Timer(0.2, signal_main, [main]).start()
+            threading.Timer(0.2, *press).start()
 
     model = SGDRegressor(engine=dask, algorithm=LocalSGD(0.5), n_jobs=2, max_iter=10**6, tol=None)
     with observe_progress(interrupt), pytest.raises(KeyboardInterrupt):
         model.fit(X, targets(X))
     assert model.outcome_ is Outcome.INTERRUPTED
     one_round = SGDRegressor(engine=dask, algorithm=SimuParallel(), n_jobs=2, max_iter=10**7, tol=None)
-    threading.Timer(1.0, signal_main, [main]).start()
+    threading.Timer(1.0, *press).start()
     with pytest.raises(KeyboardInterrupt):
         one_round.fit(X, targets(X))
     assert np.isfinite(one_round.coef_).all()
-
-
-def signal_main(ident):
-    signal.pthread_kill(ident, signal.SIGINT)
 
 
 def test_partitions_that_were_lost_before_the_fit_are_named_with_the_fix(dask):
@@ -348,8 +318,7 @@ class Counting(NoRows):
 
 
 def echo(shard, task, pulse):
-    nothing = np.zeros(1)
-    return Report(task.worker, task.round, task.state.copy(), 1, 1, nothing, nothing, 0.0, 1.0, np.ones(1))
+    return small_report(task.worker, task.state.copy(), task.round)
 
 
 def count_uses(shard, task, pulse):

@@ -1,6 +1,8 @@
 """What engines do beyond the contract that every engine keeps."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -43,14 +45,10 @@ def test_every_worker_has_a_thread_of_its_own_at_the_same_time():
         meeting.wait()
         return task.worker
 
-    crew = Threads().open(work, SHARDS, no_progress)
-    try:
+    with closing(Threads().open(work, SHARDS, no_progress)) as crew:
         for task in TASKS:
             crew.send(task)
-        reports = crew.receive(3)
-    finally:
-        crew.close()
-    assert sorted(reports) == [0, 1, 2]
+        assert sorted(crew.receive(3)) == [0, 1, 2]
 
 
 def test_a_quorum_is_enough_to_go_on():
@@ -140,14 +138,5 @@ def test_two_fits_at_once_in_one_process_do_not_disturb_each_other():
         return SGDRegressor(random_state=seed, **settings).fit(X, targets(X)).coef_.tobytes()
 
     alone = [fit(seed) for seed in range(4)]
-    together = [None] * 4
-
-    def keep(seed):
-        together[seed] = fit(seed)
-
-    threads = [threading.Thread(target=keep, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == alone
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(fit, range(4))) == alone

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 
 import cloudpickle
@@ -37,7 +37,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 X = unit_rows(600, 5)
 Y = targets(X)
 QUICK = {"max_iter": 4, "tol": None, "random_state": 0, "n_jobs": 3, "learning_rate": "constant", "eta0": 0.05}
-ONCE = "die"
 slow = pytest.mark.slow
 
 
@@ -45,60 +44,6 @@ slow = pytest.mark.slow
 def three():
     with Processes(3) as engine:
         yield engine
-
-
-class Dies(EngineDefaults):
-    """An engine on which a worker's process ends itself, at a known point of a round, so many times in all.
-
-    ``at``: "begin", "middle", "end" of the work, or "answer": half of it is written.  Each time leaves a file.
-    """
-
-    def __init__(self, engine, folder, worker=1, round=1, at="middle", times=1, number=signal.SIGKILL):
-        self.engine, self.name, self.capabilities = engine, engine.name, engine.capabilities
-        self.plan = (folder, worker, round, at, times, number)
-
-    def open(self, work, shards, pulse):
-        folder, worker, round, at, times, number = self.plan
-
-        def dying(shard, task, pulse):
-            due = task.worker == worker and task.round >= round
-            if due and at == "begin":
-                strike()
-            if due and at == "answer":
-                break_off()
-            report = work(shard, task, halfway(pulse) if due and at == "middle" else pulse)
-            if due and at == "end":
-                strike()
-            return report
-
-        def halfway(pulse):
-            def told(*news):
-                strike()
-                return pulse(*news)
-
-            return told
-
-        def strike():
-            for strike in range(times):
-                try:
-                    (Path(folder) / f"{ONCE}{strike}").touch(exist_ok=False)
-                except FileExistsError:
-                    continue
-                os.kill(os.getpid(), number)
-                return
-
-        def break_off():
-            from parsgd.engines.processes.channel import Channel
-
-            def half(channel):
-                channel.sock.setblocking(True)
-                channel.sock.send(channel.outgoing[: len(channel.outgoing) // 2])
-                strike()
-
-            if not (Path(folder) / f"{ONCE}{times - 1}").exists():
-                Channel.flush = half
-
-        return self.engine.open(dying, shards, pulse)
 
 
 def fit(engine, algorithm=None, **settings):
@@ -119,8 +64,8 @@ def loss(model):
 
 
 @pytest.mark.parametrize("at", [pytest.param("begin", marks=slow), "middle", "answer", pytest.param("end", marks=slow)])
-def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_all_workers(three, tmp_path, at):
-    model = fit(Dies(three, tmp_path, at=at))
+def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_all_workers(three, trapped, at):
+    model = fit(trapped(three, [(1, 1)], moment=at))
     (gone,) = lost(model)
     assert gone["worker"] == 1
     assert gone["replaced"]
@@ -134,8 +79,8 @@ def test_a_round_ends_without_the_process_that_is_killed_in_it_and_the_next_has_
 @pytest.mark.cover(1)
 @pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage(rule="steps")], ids=repr)
 @pytest.mark.parametrize("at", ["middle", "end"])
-def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, tmp_path, algorithm, at):
-    model = fit(Dies(three, tmp_path, round=0, at=at, times=2), algorithm)
+def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another(three, trapped, algorithm, at):
+    model = fit(trapped(three, [(1, 0)], moment=at, times=2), algorithm)
     # whoever was at work in the same process is lost, too
     assert [gone["worker"] for gone in lost(model)].count(1) == 2
     assert bits(model) == bits(fit("serial", algorithm))
@@ -153,34 +98,29 @@ def test_where_one_round_is_the_fit_its_tasks_are_repeated_and_no_bit_is_another
     ],
     ids=repr,
 )
-def test_every_algorithm_goes_on(three, tmp_path, algorithm):
+def test_every_algorithm_goes_on(three, trapped, algorithm):
     # a rate that falls: at a constant one a loss varies by 3 % with the order in which answers happen to come
     settings = {"max_iter": 20, "learning_rate": "invscaling", "eta0": 0.5, "power_t": 0.5}
-    model = fit(Dies(three, tmp_path, round=0, at="begin", times=2), algorithm, **settings)
+    engine = trapped(three, [(1, round) for round in range(99)], moment="begin", times=2)
+    model = fit(engine, algorithm, **settings)
     # whoever was at work in the same process is lost, too
     assert [gone["worker"] for gone in lost(model)].count(1) == 2
     assert loss(model) <= 1.02 * loss(fit("serial", algorithm, **settings))
 
 
 @pytest.mark.slow
-def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, tmp_path):
-    class Twice(Dies):
-        def open(self, work, shards, pulse):
-            return Dies(Dies(self.engine, tmp_path / "0", worker=0), tmp_path / "1").open(work, shards, pulse)
-
-    for folder in "01":
-        (tmp_path / folder).mkdir()
-    model = fit(Twice(three, tmp_path))
+def test_one_survivor_is_enough_and_its_history_says_whom_it_outlived(three, trapped):
+    model = fit(trapped(three, [(0, 1), (1, 1)]))
     assert sorted(gone["worker"] for gone in lost(model)) == [0, 1]
     assert len(model.history_[-1]["workers"]) == 3
     assert loss(model) <= 1.02 * loss(fit("serial"))
 
 
-def test_when_no_process_is_left_the_fit_says_so(tmp_path):
+def test_when_no_process_is_left_the_fit_says_so(trapped):
     this = psutil.Process()
     before, files = this.children(), this.num_fds()
     with pytest.raises(WorkersLostError, match=r"lost.*was killed by signal 9"):
-        fit(Dies(Processes(2), tmp_path, at="begin", times=9))
+        fit(trapped(Processes(2), [(1, round) for round in range(1, 9)], moment="begin", times=9))
     assert this.children() == before
     assert this.num_fds() == files
 
@@ -189,38 +129,27 @@ def test_a_process_that_leaves_by_itself_is_lost_and_why_it_ended_is_told(three)
     def leaves(shard, task, pulse):
         os._exit(7)
 
-    crew = three.open(leaves, [small()], no_progress)
-    try:
+    with closing(three.open(leaves, split(1), no_progress)) as crew:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         (gone,) = crew.receive(1)
         assert gone == TaskFailed(0, 0, gone.why, replaced=False)
         assert "ended with status 7" in gone.why
         crew.send(Task(0, 1, np.zeros(1), 0, Budget(1)))
         assert [(gone.round, gone.replaced) for gone in crew.receive(1)] == [(1, False)]
-    finally:
-        crew.close()
 
 
-def small():
-    return ArraySource(rows_of(X, Y)).split(1, 0)[0]
+def split(n_workers):
+    return ArraySource(rows_of(X, Y)).split(n_workers, 0)
 
 
 class Continued(EngineDefaults):
     """An engine that lets a stopped process go on as soon as the driver has heard that it is lost."""
 
-    def __init__(self, engine, folder):
-        self.engine, self.folder, self.name, self.capabilities = engine, folder, engine.name, engine.capabilities
+    def __init__(self, trapped):
+        self.engine, self.name, self.capabilities = trapped, trapped.name, trapped.capabilities
 
     def open(self, work, shards, pulse):
-        folder = self.folder
-
-        def stopping(shard, task, pulse):
-            if task.worker == 1 and task.round == 1 and not (folder / "pid").exists():
-                (folder / "pid").write_text(str(os.getpid()))
-                os.kill(os.getpid(), signal.SIGSTOP)
-            return work(shard, task, pulse)
-
-        crew = self.engine.open(stopping, shards, pulse)
+        crew = self.engine.open(work, shards, pulse)
         receive = crew.receive
 
         def received(at_least):
@@ -228,7 +157,7 @@ class Continued(EngineDefaults):
             for answer in answers:
                 if isinstance(answer, TaskFailed):
                     self.host = crew.hosts[1]
-                    os.kill(int((folder / "pid").read_text()), signal.SIGCONT)
+                    os.kill(*self.engine.sprung(), signal.SIGCONT)
                     # it has said something by now, and been taken back
                     deadline = time.monotonic() + 60
                     while self.host.silent and time.monotonic() < deadline:
@@ -241,8 +170,8 @@ class Continued(EngineDefaults):
 
 
 @pytest.mark.alone
-def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(tmp_path):
-    engine = Continued(Processes(3, heartbeat_timeout_s=2.0), tmp_path)
+def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it_comes_back(trapped):
+    engine = Continued(trapped(Processes(3, heartbeat_timeout_s=2.0), [(1, 1)], moment="begin", deed="stop"))
     model = fit(engine)
     (gone,) = lost(model)
     assert gone["worker"] == 1
@@ -254,24 +183,17 @@ def test_a_process_that_is_silent_for_too_long_is_lost_and_is_used_again_when_it
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(tmp_path):
-    pids = tmp_path / "pid"
+def test_a_process_that_stays_silent_holds_nobody_up_not_even_at_the_end(trapped):
+    def answers_at_once(shard, task, pulse):
+        return small_report(task.worker, task.state, task.round)
 
-    def stops(shard, task, pulse):
-        if task.worker == 1:
-            pids.write_text(str(os.getpid()))
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return replace(small_report(task.worker, task.state, task.round), examples=1)
-
-    crew = Processes(2, heartbeat_timeout_s=1.5).open(stops, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
-    try:
+    engine = trapped(Processes(2, heartbeat_timeout_s=1.5), [(1, 0)], moment="begin", deed="stop")
+    with closing(engine.open(answers_at_once, split(2), no_progress)) as crew:
         for worker in range(2):
             crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         answers = crew.receive(2)
         assert sorted(isinstance(answer, TaskFailed) for answer in answers) == [False, True]
-    finally:
-        crew.close()
-    assert not psutil.pid_exists(int(pids.read_text()))
+    assert not psutil.pid_exists(*engine.sprung())
 
 
 def test_when_the_driver_is_killed_its_processes_end(tmp_path):

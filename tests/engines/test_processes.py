@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,10 @@ def report_of(task, *values):
     from parsgd.testing.contracts._fixtures import small_report
 
     return small_report(task.worker, np.array(values, dtype=float), task.round)
+
+
+def split(n_workers):
+    return ArraySource(rows_of(X, Y)).split(n_workers, 0)
 
 
 @pytest.fixture
@@ -134,17 +140,10 @@ def test_estimators_that_are_copied_use_the_same_processes(engine):
 
 
 def test_two_fits_at_once_each_have_processes_of_their_own(engine):
-    alone, together = linear(engine="serial", n_jobs=2, algorithm="local"), {}
-
-    def keep(number):
-        together[number] = linear(engine=engine, n_jobs=2, algorithm="local")
-
-    threads = [threading.Thread(target=keep, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == dict.fromkeys(range(2), alone)
+    settings = {"n_jobs": 2, "algorithm": "local"}
+    with ThreadPoolExecutor(2) as threads:
+        fits = [threads.submit(linear, engine=engine, **settings) for _ in range(2)]
+    assert [fit.result() for fit in fits] == [linear(engine="serial", **settings)] * 2
 
 
 def test_a_notebooks_own_loss_works_without_a_guard(tmp_path):
@@ -189,15 +188,13 @@ def test_all_processes_see_the_same_pages():
         return report_of(task, total, before, rows.x.data.flags.writeable)
 
     source = ArraySource(rows_of(x, np.zeros(50)))
-    with Processes(2) as engine:
-        crew = engine.open(look, source.split(2, 0), no_progress)
+    with Processes(2) as engine, closing(engine.open(look, source.split(2, 0), no_progress)) as crew:
         # in the second round both have all pages, whoever was first in the first one
         rounds = []
         for number in range(2):
             for worker in range(2):
                 crew.send(Task(worker, number, np.zeros(1), 0, Budget(1)))
             rounds.append(crew.receive(2))
-        crew.close()
     rounds = [[report.state for report in reports] for reports in rounds]
     answers = [answer for answers in rounds for answer in answers]
     assert [total for total, _, _ in answers] == [x.sum()] * 4
@@ -218,12 +215,10 @@ def test_maps_of_files_travel_as_their_names(tmp_path, engine):
         seen = not maps.exists() or "x.npy" in maps.read_text()
         return report_of(task, shard.rows.x.data.sum(), seen)
 
-    crew = engine.open(look, ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0), no_progress)
-    try:
+    shards = ArraySource(rows_of(mapped[100:], np.zeros(2900))).split(1, 0)
+    with closing(engine.open(look, shards, no_progress)) as crew:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         assert crew.receive(1)[0].state.tolist() == [float(file[100:].sum()), True]
-    finally:
-        crew.close()
     y = labels(file)
     ours, theirs = (
         SGDClassifier(engine=one, n_jobs=2, algorithm="local", random_state=0).fit(mapped, y)
@@ -237,8 +232,7 @@ def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
         return report_of(task, *(task.state * 2.0))
 
     state = np.arange(20_000, dtype=np.float64)
-    crew = engine.open(double, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
-    try:
+    with closing(engine.open(double, split(2), no_progress)) as crew:
         kept = []
         for round in range(4):
             for worker in range(2):
@@ -253,8 +247,6 @@ def test_a_large_state_travels_and_the_drivers_stays_as_it_is(engine):
         # what the driver keeps is never written to again
         for number, old in enumerate(kept):
             np.testing.assert_array_equal(old, np.arange(20_000) * 2.0 ** (number // 2 + 1))
-    finally:
-        crew.close()
     np.testing.assert_array_equal(kept[0], np.arange(20_000) * 2.0)
 
 
@@ -336,12 +328,9 @@ def engine_raises(engine, error):
     def stumble(shard, task, pulse):
         raise error()
 
-    crew = engine.open(stumble, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
-    try:
+    with closing(engine.open(stumble, split(1), no_progress)) as crew:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         crew.receive(1)
-    finally:
-        crew.close()
 
 
 def test_divergence_is_told_as_on_every_engine(engine):
@@ -356,14 +345,11 @@ def test_warnings_of_a_worker_reach_the_driver_once_a_task(engine):
             warnings.warn("the well is low", ResourceWarning, stacklevel=1)
         return report_of(task)
 
-    crew = engine.open(warn, ArraySource(rows_of(X, Y)).split(1, 0), no_progress)
-    try:
+    with closing(engine.open(warn, split(1), no_progress)) as crew:
         crew.send(Task(0, 0, np.zeros(1), 0, Budget(1)))
         with pytest.warns(ResourceWarning, match="the well is low") as caught:
             assert len(crew.receive(1)) == 1
         assert len(caught) == 1
-    finally:
-        crew.close()
 
 
 class Locked(LocalSGD):
@@ -436,19 +422,12 @@ def test_an_order_to_stop_that_comes_together_with_a_task_is_heard(tmp_path):
             pass
         return report_of(task, pulse(task.worker, 1, ReportedLoss(0.0)))
 
-    with Processes(1) as one:
-        crew = one.open(wait, ArraySource(rows_of(X, Y)).split(2, 0), no_progress)
-        try:
-            for worker in range(2):
-                crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
-            crew._halt()
-            (tmp_path / "go").touch()
-            answers = []
-            while len(answers) < 2:
-                answers += crew.receive(1)
-            assert [answer.state.tolist() for answer in answers] == [[0.0], [0.0]]
-        finally:
-            crew.close()
+    with Processes(1) as one, closing(one.open(wait, split(2), no_progress)) as crew:
+        for worker in range(2):
+            crew.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
+        crew._halt()
+        (tmp_path / "go").touch()
+        assert [answer.state.tolist() for answer in crew.receive(2)] == [[0.0], [0.0]]
 
 
 def test_a_second_ctrl_c_interrupts_as_usual_and_leaves_no_process():

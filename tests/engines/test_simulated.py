@@ -18,6 +18,7 @@ from parsgd.utils.row_arrays import rows_of
 
 X = unit_rows(400, 5)
 Y = targets(X)
+TWO_A_PASS = LocalSGD(sync_every=0.5)
 SHARDS = ArraySource(rows_of(X, Y)).split(4000, 0)
 
 
@@ -34,15 +35,9 @@ def task(worker, examples=100, round=0, size=1, **changes):
     return Task(worker, round, np.zeros(size), 0, Budget(examples), **changes)
 
 
-def fit(engine, algorithm=None, **settings):
-    settings = {
-        "max_iter": 4,
-        "tol": None,
-        "random_state": 0,
-        "algorithm": algorithm or LocalSGD(sync_every=0.5),
-        **settings,
-    }
-    return SGDRegressor(engine=engine, **settings).fit(X, Y)
+def fit(engine, algorithm=TWO_A_PASS, **settings):
+    settings = {"max_iter": 4, "tol": None, "random_state": 0, **settings}
+    return SGDRegressor(engine=engine, algorithm=algorithm, **settings).fit(X, Y)
 
 
 def bits(model):

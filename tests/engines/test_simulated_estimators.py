@@ -13,17 +13,12 @@ from parsgd.testing.problems import labels, targets, unit_rows
 
 X = unit_rows(400, 5)
 Y = targets(X)
+TWO_A_PASS = LocalSGD(sync_every=0.5)
 
 
-def fit(engine, algorithm=None, **settings):
-    settings = {
-        "max_iter": 4,
-        "tol": None,
-        "random_state": 0,
-        "algorithm": algorithm or LocalSGD(sync_every=0.5),
-        **settings,
-    }
-    return SGDRegressor(engine=engine, **settings).fit(X, Y)
+def fit(engine, algorithm=TWO_A_PASS, **settings):
+    settings = {"max_iter": 4, "tol": None, "random_state": 0, **settings}
+    return SGDRegressor(engine=engine, algorithm=algorithm, **settings).fit(X, Y)
 
 
 class OneAtATime(LocalSGD):

@@ -3,6 +3,7 @@
 import math
 import signal
 import threading
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -38,7 +39,7 @@ def fixed(monkeypatch):
 
     def untimed(*arguments):
         run = real(*arguments)
-        return run and trial_runs.TrialRun(run.reached, run.last, 0.0, None, run.spread, run.diverged, run.begun)
+        return run and replace(run, combine_s=0.0, seconds_per_row=None)
 
     monkeypatch.setattr(trial_schedule, "run_trial", untimed)
 
@@ -318,12 +319,11 @@ def test_a_compiled_round_costs_the_difference_of_fits_by_their_real_rounds(monk
 def test_what_there_was_no_time_for_is_taken_to_be_like_its_like(fixed):
     """Of plain means one that was rehearsed stands for the others of as many workers."""
     kind = dict(convex=True, batch_size=1, sparse=True, n_rows=1000)
-    here = {n: strategies.strategies_for(n, on_threads=n == 2, **kind) for n in (2, 8)}
+    here = [strategy for n in (2, 8) for strategy in strategies.strategies_for(n, on_threads=n == 2, **kind)]
+    (known,) = (strategy for strategy in here if (strategy.n_workers, strategy.label) == (8, "local, 10 a pass"))
     costs = CostModel(1000, 1e-5, contention={2: 1.2}, wake_s={2: 1e-4})
     serial = trial_runs.SerialRun(5.0, 0.01, [[CurvePoint(0.0, float(p), 1.0 / (1.0 + p)) for p in range(6)]])
-    made = trial_schedule.TrialSchedule(
-        None, None, costs, serial, here, {(8, "local, 10 a pass"): [trial_runs.TrialRun(4.0, 0.1)]}
-    )
+    made = trial_schedule.TrialSchedule(None, None, costs, serial, here, {known: [trial_runs.TrialRun(4.0, 0.1)]})
     cells = {(cell.n_workers, cell.label): cell for cell in made.cells(5.0)}
     assert cells[8, "local, 1 a pass"].passes == cells[8, "simuparallel"].passes == 4.0
     assert cells[8, "simuparallel"].basis == "alike"

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -23,6 +24,14 @@ from parsgd.kernels.lowlevel import compiling
 from parsgd.utils import first_use
 
 PACKAGE = Path(parsgd.__file__).parent
+WITHOUT_NUMBA = (
+    "parsgd.kernels.losses",
+    "parsgd.kernels.lowlevel.gil_threshold",
+    "parsgd.kernels.linear.hyperparams",
+    "parsgd.kernels.linear.run_state",
+    "parsgd.kernels.linear.shared_scalars",
+    "parsgd.kernels.network.network_types",
+)
 
 
 def run(script, **environment):
@@ -86,20 +95,8 @@ def test_kernels_are_imported_under_the_lock_only():
             names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             module = node.module if isinstance(node, ast.ImportFrom) else None
             found = [f"{module}.{name}" if module else name for name in names]
-            modules = (
-                "losses",
-                "lowlevel.gil_threshold",
-                "linear.hyperparams",
-                "linear.run_state",
-                "linear.shared_scalars",
-                "network.network_types",
-            )
-            packages = [f"parsgd.kernels.{name}" for name in ("linear.run_state", "network.network_types")]
-            free = tuple(f"parsgd.kernels.{name}" for name in modules)  # these import no Numba
             faults += [
-                f"{path.name}: {n}"
-                for n in found
-                if n.startswith("parsgd.kernels") and not n.startswith(free) and n not in packages
+                f"{path.name}: {n}" for n in found if n.startswith("parsgd.kernels") and not n.startswith(WITHOUT_NUMBA)
             ]
     assert not faults
 
@@ -122,18 +119,15 @@ def test_one_thread_compiles_at_a_time():
     def one(x):
         return slow_to_type(x)
 
-    barrier, results = threading.Barrier(2), []
+    barrier = threading.Barrier(2)
 
     def call(kernel):
         barrier.wait()
-        results.append(kernel(1.0))
+        return kernel(1.0)
 
-    threads = [threading.Thread(target=call, args=[compiling.uncached(compiling._jit()(one))]) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [2.0, 2.0]
+    kernels = [compiling.uncached(compiling._jit()(one)) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(call, kernels)) == [2.0, 2.0]
     assert most[0] == 1
 
 

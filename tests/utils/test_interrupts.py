@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -162,12 +163,9 @@ def test_where_ctrl_c_is_ignored_it_stays_ignored():
 
 
 def test_a_fit_outside_the_main_thread_leaves_signals_alone():
-    found = []
-    settings = {**LONG, "max_iter": 3}
-    thread = threading.Thread(target=lambda: found.append(parsgd.SGDClassifier(**settings).fit(X, Y)))
-    thread.start()
-    thread.join()
-    assert found[0].outcome_ is Outcome.MAX_EPOCHS
+    model = parsgd.SGDClassifier(**{**LONG, "max_iter": 3})
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(model.fit, X, Y).result().outcome_ is Outcome.MAX_EPOCHS
 
 
 def test_an_error_in_a_worker_restores_the_handler_and_reaches_the_caller():

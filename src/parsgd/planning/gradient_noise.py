@@ -53,9 +53,7 @@ def noise_of(gradients: Sequence[np.ndarray], rows: Sequence[float]) -> Gradient
     rows = np.asarray(rows, dtype=float)
     small, large = float(rows.mean()), float(rows.sum())
     each = float(np.mean([np.vdot(gradient, gradient) / n**2 for gradient, n in zip(gradients, rows, strict=True)]))
-    total = gradients[0].copy()
-    for gradient in gradients[1:]:
-        total += gradient
+    total = sum(gradients)
     union = float(np.vdot(total, total)) / large**2
     return GradientNoise((large * union - small * each) / (large - small), (each - union) / (1.0 / small - 1.0 / large))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,10 +70,10 @@ def run(
             raise KeyboardInterrupt
 
 
-def warm_up(estimator: Any, sample: TrialSample, strategies: Mapping[int, Sequence[Strategy]]) -> None:
+def warm_up(estimator: Any, sample: TrialSample, strategies: Sequence[Strategy]) -> None:
     """Load or compile the functions that such fits use, so that timings exclude compilation."""
     few = sample.first(_FEW_ROWS)
-    once = {strategy.label: strategy.algorithm for several in strategies.values() for strategy in several}
+    once = {strategy.label: strategy.algorithm for strategy in strategies}
     for n_workers, algorithm in [(1, LocalSGD(sync_every=0.5)), *((2, algorithm) for algorithm in once.values())]:
         # divergence is detected later, by the trials
         with contextlib.suppress(DivergedError):

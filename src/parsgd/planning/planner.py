@@ -115,7 +115,7 @@ def plan(
     random, seeds = samples.seeds_of(estimator, _SEEDS)
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
-    strategies = {n: _strategies(estimator, sample, n) for n in counts if n > 1}
+    strategies = [strategy for n in counts if n > 1 for strategy in _strategies(estimator, sample, n)]
     measure_costs.warm_up(estimator, sample, strategies)
     time = TrialBudget(math.inf)
     costs = CostModel(
@@ -133,7 +133,7 @@ def _run_trials(
     estimator: Any,
     sample: TrialSample,
     costs: CostModel,
-    strategies: dict[int, list[Strategy]],
+    strategies: list[Strategy],
     seeds: list[int],
     tolerance: float,
     time: TrialBudget,

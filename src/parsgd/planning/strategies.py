@@ -17,13 +17,14 @@ _FEWEST_SLICED = 8
 
 @dataclass(frozen=True)
 class Strategy:
-    """A labeled algorithm and the form of its trial.
+    """A number of workers with a labeled algorithm, and the form of its trial.
 
     ``rounds_per_pass`` is the number of merges per pass.  ``curve`` is the source of the loss curve: ``"own"`` for a
     simulated trial, ``"serial"`` if it equals serial SGD's, ``"threads"`` for a trial on real threads.  ``share`` is
     the expected length of a trial in passes, relative to serial SGD.
     """
 
+    n_workers: int
     label: str
     algorithm: Any
     rounds_per_pass: float
@@ -63,18 +64,20 @@ def strategies_for(
     ['local, adaptive, 10 a pass', 'local, adaptive, 2 a pass', 'local, 10 a pass', 'local, 1 a pass', 'minibatch']
     """
     found = [
-        Strategy("local, adaptive, 10 a pass", LocalSGD(sync_every=0.1, outer_optimizer="adaptive"), 10, 0.4),
-        Strategy("local, adaptive, 2 a pass", LocalSGD(sync_every=0.5, outer_optimizer="adaptive"), 2, 0.5),
-        Strategy("local, 10 a pass", LocalSGD(sync_every=0.1), 10, 0.4),
-        Strategy("local, 1 a pass", LocalSGD(sync_every=1.0), 1, 0.6),
+        Strategy(
+            n_workers, "local, adaptive, 10 a pass", LocalSGD(sync_every=0.1, outer_optimizer="adaptive"), 10, 0.4
+        ),
+        Strategy(n_workers, "local, adaptive, 2 a pass", LocalSGD(sync_every=0.5, outer_optimizer="adaptive"), 2, 0.5),
+        Strategy(n_workers, "local, 10 a pass", LocalSGD(sync_every=0.1), 10, 0.4),
+        Strategy(n_workers, "local, 1 a pass", LocalSGD(sync_every=1.0), 1, 0.6),
     ]
     if convex:
         # a single round for any number of passes
-        found.append(Strategy("simuparallel", SimuParallel(), 0, 0.6))
+        found.append(Strategy(n_workers, "simuparallel", SimuParallel(), 0, 0.6))
     if batch_size >= _FEWEST_SLICED * n_workers:
-        found.append(Strategy("minibatch", MiniBatch(), -(-n_rows // batch_size), 0.0, "serial"))
+        found.append(Strategy(n_workers, "minibatch", MiniBatch(), -(-n_rows // batch_size), 0.0, "serial"))
     if on_threads and sparse and convex:
-        found.append(Strategy("hogwild", Hogwild(), 1, 1.0, "threads"))
+        found.append(Strategy(n_workers, "hogwild", Hogwild(), 1, 1.0, "threads"))
     return found
 
 

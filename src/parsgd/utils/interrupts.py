@@ -37,7 +37,7 @@ class InterruptHold:
     def __init__(self, n_deferred: float = math.inf):
         self.presses: int = 0
         self.n_deferred = n_deferred
-        self.on_press: Callable[[], Any] = _nothing
+        self.on_press: Callable[[], Any] = lambda: None
         self.before: Any = None
 
     def begin(self) -> InterruptHold:
@@ -62,10 +62,6 @@ class InterruptHold:
         self.on_press()
         if self.presses > self.n_deferred:
             raise KeyboardInterrupt
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def press(signum: int = signal.SIGINT, frame: FrameType | None = None) -> None:

@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from dask import config  # pyright: ignore[reportPrivateImportUsage]  (documented, but not in __all__)
 from dask.system import CPU_COUNT
@@ -23,22 +24,20 @@ _POLL_S = 0.1
 
 @dataclass
 class DaskConnection:
-    """A ``client``, the resources ``started`` for it, and the environment variables that Dask ``changed`` for workers.
+    """A ``client``, and the environment variables that Dask ``changed`` for workers.
+
+    ``close`` closes the resources that were started for the client; none for a given client.
 
     >>> DaskConnection(None).close()
     """
 
     client: Client
-    started: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    close: Callable[[], object] = lambda: None
     changed: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
     def tidy(self) -> None:
         """Restore the environment variables; Dask changes them in this process whenever it starts a worker."""
         _restore(self.changed)
-
-    def close(self) -> None:
-        """Close the resources that were started for the client; none for a given client."""
-        self.started.close()
 
 
 def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s: float) -> DaskConnection:
@@ -47,14 +46,14 @@ def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s
     if scheduler_file is not None:
         address = _address_in(scheduler_file, worker_timeout_s)
         where = f"{address}, which {scheduler_file} names,"
-    with contextlib.ExitStack() as opened:
-        try:
-            client = opened.enter_context(Client(address, timeout=worker_timeout_s, set_as_default=False))
-        except (OSError, TimeoutError, ValueError) as error:
-            raise WorkersLostError(
-                f"The Dask scheduler at {where} does not answer: {error} Make sure it is running and reachable."
-            ) from error
-        return DaskConnection(client, opened.pop_all())
+    try:
+        client = Client(address, timeout=worker_timeout_s, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise WorkersLostError(
+            f"The Dask scheduler at {where} does not answer: {error} Make sure it is running and reachable."
+        ) from error
+    # Dask annotates few of its functions
+    return DaskConnection(client, cast("Any", client).close)
 
 
 def _address_in(scheduler_file: str, worker_timeout_s: float) -> str:
@@ -102,7 +101,7 @@ def start_local(n_processes: int | None, n_workers: int, memory_limit: str | flo
         changed |= {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
         _restore(changed)
         client = opened.enter_context(Client(cluster, set_as_default=False))
-        return DaskConnection(client, opened.pop_all(), changed)
+        return DaskConnection(client, opened.pop_all().close, changed)
 
 
 def _restore(variables: Mapping[str, str | None]) -> None:

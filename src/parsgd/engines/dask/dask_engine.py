@@ -5,7 +5,6 @@ Data are read and kept by the Dask worker that trains on them; only the state ve
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, cast
@@ -170,21 +169,13 @@ class Dask(EngineDefaults):
         """Return a connection to the given or the active cluster; None if the engine must start one."""
         refuse_after_the_end()
         if self._kept:
-            stays = contextlib.ExitStack()
-            stays.callback(self._kept[-1].tidy)
-            return DaskConnection(self._kept[-1].client, stays)
+            return DaskConnection(self._kept[-1].client, self._kept[-1].tidy)
         if self.address is not None or self.scheduler_file is not None:
             return connect_to(self.address, self.scheduler_file, self.worker_timeout_s)
-        if self.client is None:
-            _refuse_in_task()
+        if self.client is None and in_task():
+            raise IncompatiblePartsError(
+                "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
+                " engine='threads' there, or fit in the program that has the client."
+            )
         client = self.client or active_client()
         return None if client is None else DaskConnection(client)
-
-
-def _refuse_in_task() -> None:
-    """Raise inside a task of Dask, which would wait for the worker that it occupies."""
-    if in_task():
-        raise IncompatiblePartsError(
-            "engine='dask' was used inside a task of Dask, which would wait for the worker that runs it. Use"
-            " engine='threads' there, or fit in the program that has the client."
-        )

@@ -48,7 +48,7 @@ class DaskWorkerPool:
     def __init__(
         self,
         cluster: Cluster,
-        closing: Callable[[], None],
+        closing: Callable[[], object],
         work: WorkFn,
         shards: Sequence[Shard],
         progress: StoppableProgress,
@@ -58,7 +58,7 @@ class DaskWorkerPool:
         worker_timeout_s: float,
     ):
         self.cluster: Cluster = cluster
-        self.closing: Callable[[], None] = closing
+        self.closing: Callable[[], object] = closing
         self.shards: Sequence[Shard] = shards
         self.progress: StoppableProgress = progress
         self.in_tree: bool = in_tree

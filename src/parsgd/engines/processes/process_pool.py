@@ -20,13 +20,7 @@ from parsgd.engines.processes.error_transport import PackedError, WarningRegistr
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_buffers import SharedBuffer, SharedBuffers
 from parsgd.engines.processes.shared_memory import is_shareable, loads
-from parsgd.engines.processes.worker_process import (
-    ProcessCache,
-    WorkerProcess,
-    current_modules,
-    end,
-    import_path,
-)
+from parsgd.engines.processes.worker_process import ProcessCache, WorkerProcess, current_modules, end, import_path
 from parsgd.engines.reported_loss import ReportedLoss
 
 # Maximum delay of Ctrl-C, and of the detection of an exited process with an inherited socket.

@@ -60,31 +60,31 @@ def serial_candidate(costs: CostModel, serial: SerialRun, whole: float) -> Candi
     return Candidate(1, "serial", "serial", "auto", passes, seconds, 1.0, basis="begun" if begun else "rehearsed")
 
 
-def without_prediction(costs: CostModel, strategy: Strategy, n_workers: int) -> Candidate:
+def without_prediction(costs: CostModel, strategy: Strategy) -> Candidate:
     """Return a candidate whose trial did not fit into the time."""
-    engine = "threads" if costs.on_threads(n_workers) else "simulated"
-    return Candidate(n_workers, strategy.label, engine, strategy.algorithm, None, None, None, basis="no time")
+    engine = "threads" if costs.on_threads(strategy.n_workers) else "simulated"
+    return Candidate(strategy.n_workers, strategy.label, engine, strategy.algorithm, None, None, None, basis="no time")
 
 
-def never_reaching(costs: CostModel, strategy: Strategy, n_workers: int, basis: str) -> Candidate:
+def never_reaching(costs: CostModel, strategy: Strategy, basis: str) -> Candidate:
     """Return a candidate that does not reach the goal, by its own trial or because better ones failed."""
-    never = {"passes": math.inf, "seconds": math.inf, "speedup": 0.0, "basis": basis}
-    return replace(without_prediction(costs, strategy, n_workers), **never)
+    unpredicted = without_prediction(costs, strategy)
+    return replace(unpredicted, passes=math.inf, seconds=math.inf, speedup=0.0, basis=basis)
 
 
-def makes_compiled_rounds(costs: CostModel, strategy: Strategy, n_workers: int) -> bool:
+def makes_compiled_rounds(costs: CostModel, strategy: Strategy) -> bool:
     """Return True if a fit makes its rounds in compiled code, on this machine's threads.
 
     >>> from parsgd import Hogwild, LocalSGD
     >>> costs = CostModel(1000, 1e-6, compiled_round_s={2: 2e-5})
-    >>> [makes_compiled_rounds(costs, Strategy("", algorithm, 1), 2) for algorithm in (LocalSGD(), Hogwild())]
+    >>> [makes_compiled_rounds(costs, Strategy(2, "", algorithm, 1)) for algorithm in (LocalSGD(), Hogwild())]
     [True, False]
     """
-    return n_workers in costs.compiled_round_s and is_planned(strategy.algorithm)
+    return strategy.n_workers in costs.compiled_round_s and is_planned(strategy.algorithm)
 
 
 def candidate(
-    costs: CostModel, strategy: Strategy, n_workers: int, runs: Sequence[TrialRun], serial: SerialRun, whole: float
+    costs: CostModel, strategy: Strategy, runs: Sequence[TrialRun], serial: SerialRun, whole: float
 ) -> Candidate:
     """Return the candidate of some trial runs.
 
@@ -92,27 +92,27 @@ def candidate(
     """
     known = [run for run in runs if run.reached is not None]
     if not known:
-        return without_prediction(costs, strategy, n_workers)
+        return without_prediction(costs, strategy)
     begun = whole > serial.passes + 1e-9
     passes = cost_model.mean_passes([run.reached for run in known])
     if begun:
         passes = cost_model.carried_over(passes, serial.passes, whole)
     basis = "begun" if begun or all(run.begun for run in known) else "rehearsed"
     if passes > MOST_PASSES * whole:
-        return never_reaching(costs, strategy, n_workers, basis)
-    compiled = makes_compiled_rounds(costs, strategy, n_workers)
+        return never_reaching(costs, strategy, basis)
+    compiled = makes_compiled_rounds(costs, strategy)
     # a merge in compiled code is part of its round
     combine_s = 0.0 if compiled and not strategy.adaptive else sum(run.combine_s for run in known) / len(known)
     own = next((run.seconds_per_row for run in known if run.seconds_per_row is not None), None)
     rounds = max(passes * strategy.rounds_per_pass, 1.0)
-    seconds = cost_model.fit_seconds(costs, n_workers, passes, rounds, combine_s, own, compiled)
+    seconds = cost_model.fit_seconds(costs, strategy.n_workers, passes, rounds, combine_s, own, compiled)
     alone = cost_model.fit_seconds(costs, 1, serial.reached / serial.passes * whole, 0)
     return replace(
-        without_prediction(costs, strategy, n_workers),
+        without_prediction(costs, strategy),
         passes=passes,
         seconds=seconds,
         speedup=alone / seconds,
         rounds=rounds,
-        round_s=cost_model.round_seconds(costs, n_workers, combine_s, compiled),
+        round_s=cost_model.round_seconds(costs, strategy.n_workers, combine_s, compiled),
         basis=basis,
     )

@@ -32,10 +32,8 @@ from parsgd.core import (
 class IndependentRuns(SynchronousAlgorithm):
     """Independent runs; after p passes the mean is the model of a ``SimuParallel`` fit with ``max_iter=p``.
 
-    The mean is available after every fraction ``sync_every`` of a pass.
+    The mean is available after every pass.
     """
-
-    sync_every: float = 1.0
 
     name = "parting"
 
@@ -43,7 +41,7 @@ class IndependentRuns(SynchronousAlgorithm):
         return (fit_state.state,) * fit_state.n_workers
 
     def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
-        return TaskSpec(round_budget(fit_state, worker, self.sync_every), fit_state.memory[worker])
+        return TaskSpec(round_budget(fit_state, worker, 1.0), fit_state.memory[worker])
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
         return run(model, shard, task, progress)

@@ -70,22 +70,14 @@ def draw(estimator: Any, X: Any, y: Any, random: np.random.RandomState) -> Trial
     order = random.permutation(n)[: n_seen + n_train]
     classes = None
     if is_classifier(estimator) and y.ndim == 1:
-        classes, numbers = np.unique(y, return_inverse=True)
-        order = _with_each_class(order, n_seen, numbers, len(classes))
+        classes, first, numbers = np.unique(y, return_index=True, return_inverse=True)
+        # at the end, a row of each class that the training rows lack
+        added = first[np.setdiff1d(np.arange(len(classes)), numbers[order[n_seen:]])]
+        order = np.concatenate([order[~np.isin(order, added)], added])
     seen, train = order[:n_seen], np.sort(order[n_seen:])
     train = train[random.permutation(len(train))] if n_train < n - n_seen else train
     loss = HeldOut(X[seen], y[seen], classes, kinds.kind_of(estimator))
     return TrialSample(X[train], y[train], loss, n, len(seen))
-
-
-def _with_each_class(order: np.ndarray, n_seen: int, numbers: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the order with a row of each class among the training rows."""
-    missing = np.setdiff1d(np.arange(n_classes), numbers[order[n_seen:]])
-    if len(missing) == 0:
-        return order
-    ones = np.array([np.flatnonzero(numbers == number)[0] for number in missing])
-    kept = order[~np.isin(order, ones)]
-    return np.concatenate([kept, ones])
 
 
 def prepare(estimator: Any, stops: bool = False) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parsgd.core import CostModel
@@ -65,9 +65,9 @@ def allowed(costs: CostModel, passes: float | None, given: float | None) -> floa
     return max(SECONDS, SHARE * costs.pass_s * (1.0 if passes is None else passes))
 
 
-def expected_seconds(costs: CostModel, n_workers: int, strategy: Strategy, passes: float) -> float:
+def expected_seconds(costs: CostModel, strategy: Strategy, passes: float) -> float:
     """Estimate the seconds of a trial over the rows of ``passes`` passes."""
-    tasks = max(strategy.rounds_per_pass, 1.0) * n_workers
+    tasks = max(strategy.rounds_per_pass, 1.0) * strategy.n_workers
     return (
         strategy.share * passes * (costs.pass_s + tasks * (_SECONDS_PER_TASK + costs.state_bytes * _SECONDS_PER_BYTE))
     )
@@ -77,7 +77,7 @@ def trial_size(
     sample: TrialSample,
     costs: CostModel,
     passes: float | None,
-    strategies: Mapping[int, Sequence[Strategy]],
+    strategies: Sequence[Strategy],
     batch_size: int,
     seconds: float,
 ) -> tuple[TrialSample, float | None]:
@@ -88,9 +88,7 @@ def trial_size(
     much more often than in a fit to all rows.
     """
     whole = (_LIKELY_PASSES if passes is None else passes) * sample.share
-    expected = [
-        expected_seconds(costs, n, strategy, whole) for n, several in strategies.items() for strategy in several
-    ]
+    expected = [expected_seconds(costs, strategy, whole) for strategy in strategies]
     # strategies above the limit are skipped in either case
     alone = whole * (costs.pass_s + 10.0 * _SECONDS_PER_TASK)
     if alone + sum(p for p in expected if p <= _EXPENSIVE * seconds) <= seconds:
@@ -99,7 +97,8 @@ def trial_size(
     overhead = 10.0 * _SECONDS_PER_TASK / len(sample.y)
     rows = _STEP_FRACTION * seconds / (costs.seconds_per_row + overhead)
     least = max(_LEAST_ROWS, _MIN_BATCHES * batch_size)
-    visits = max(rows / (1.0 + _TRIAL_PASSES * (len(strategies) + 1)), least)
+    n_counts = len({strategy.n_workers for strategy in strategies})
+    visits = max(rows / (1.0 + _TRIAL_PASSES * (n_counts + 1)), least)
     if visits >= whole * sample.n_rows:
         return sample, passes
     part = sample.first(min(int(2.0 * visits), len(sample.y)))

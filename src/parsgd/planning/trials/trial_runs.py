@@ -98,7 +98,6 @@ class TrialRun:
     combine_s: float = 0.0
     seconds_per_row: float | None = None
     spread: RunVariance | None = None
-    diverged: bool = False
     begun: bool = False
 
 
@@ -212,14 +211,13 @@ def run_trial(
     estimator: Any,
     sample: TrialSample,
     strategy: Strategy,
-    n_workers: int,
     costs: CostModel,
     serial: SerialRun,
     seed: int,
     deadline: float,
 ) -> TrialRun | None:
     """Run a trial of a strategy; return None if the sample is shorter than one of its rounds."""
-    algorithm = strategy.for_sample(1.0 / sample.share)
+    n_workers, algorithm = strategy.n_workers, strategy.for_sample(1.0 / sample.share)
     if algorithm is None:
         return None
     if strategy.curve == "serial":
@@ -231,7 +229,7 @@ def run_trial(
         measure_costs.run(prepare(estimator), sample, observed, n_workers, math.ceil(until.most), random_state=seed)
         observed.record_loss()
     except DivergedError:
-        return TrialRun(math.inf, diverged=True)
+        return TrialRun(math.inf)
     there, begun = reached(observed.curve, until.goal), False
     last = float(cost_model.trend([point.loss for point in observed.curve[1:]])[-1])
     if until.cut and math.isinf(there):

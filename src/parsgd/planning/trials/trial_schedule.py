@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from parsgd.core import CostModel
@@ -25,51 +24,43 @@ _START_FRACTION, _REPEAT_FRACTION = 0.7, 2.0
 
 @dataclass
 class TrialSchedule:
-    """Trials of a plan; ``runs`` maps a number of workers and a label to its trial runs."""
+    """Trials of a plan; ``runs`` has the trial runs of each strategy."""
 
     estimator: Any
     sample: TrialSample
     costs: CostModel
     serial: SerialRun
-    strategies: Mapping[int, Sequence[Strategy]]
-    runs: dict[tuple[int, str], list[TrialRun]] = field(default_factory=dict)
+    strategies: Sequence[Strategy]
+    runs: dict[Strategy, list[TrialRun]] = field(default_factory=dict)
 
     def make(self, seeds: Sequence[int], time: TrialBudget) -> None:
         """Run every trial once, and then repeat them with other seeds while time permits."""
         for seed in seeds:
-            for n_workers, strategy in self.order():
-                if time.left < (_START_FRACTION if seed == seeds[0] else _REPEAT_FRACTION) * self._expected_seconds(
-                    n_workers, strategy
-                ):
+            first = seed == seeds[0]
+            for strategy in self.order():
+                expected = self._expected_seconds(strategy)
+                if time.left < (_START_FRACTION if first else _REPEAT_FRACTION) * expected:
                     continue
-                runs = self.runs.setdefault((n_workers, strategy.label), [])
-                if _worth_repeating(runs) if seed != seeds[0] else not self.hopeless(n_workers, strategy):
-                    until = time.until(self._expected_seconds(n_workers, strategy))
-                    run = run_trial(
-                        self.estimator, self.sample, strategy, n_workers, self.costs, self.serial, seed, until
-                    )
+                runs = self.runs.setdefault(strategy, [])
+                if not self.hopeless(strategy) if first else _worth_repeating(runs):
+                    until = time.until(expected)
+                    run = run_trial(self.estimator, self.sample, strategy, self.costs, self.serial, seed, until)
                     runs += [] if run is None else [run]
 
-    def order(self) -> list[tuple[int, Strategy]]:
+    def order(self) -> list[Strategy]:
         """Return the trials in order.
 
         First come those without cost, then for every number of workers the cheaper adaptive strategy, which is likely
         to be the best.  The others follow by cost, so that few remain if time runs out.
         """
-        first = {}
-        for n, several in self.strategies.items():
-            first[n] = min(
-                (strategy for strategy in several if strategy.adaptive), key=partial(self._expected_seconds, n)
-            )
-        order = [(n, strategy) for n, several in self.strategies.items() for strategy in several]
-        return sorted(
-            order, key=lambda item: (item[1].share > 0, item[1] is not first[item[0]], self._expected_seconds(*item))
-        )
+        by_cost = sorted(self.strategies, key=self._expected_seconds)
+        cheapest = {strategy.n_workers: strategy for strategy in reversed(by_cost) if strategy.adaptive}
+        return sorted(by_cost, key=lambda strategy: (strategy.share > 0, strategy != cheapest[strategy.n_workers]))
 
-    def _expected_seconds(self, n_workers: int, strategy: Strategy) -> float:
-        return trial_budget.expected_seconds(self.costs, n_workers, strategy, self.serial.passes * self.sample.share)
+    def _expected_seconds(self, strategy: Strategy) -> float:
+        return trial_budget.expected_seconds(self.costs, strategy, self.serial.passes * self.sample.share)
 
-    def hopeless(self, n_workers: int, strategy: Strategy) -> bool:
+    def hopeless(self, strategy: Strategy) -> bool:
         """Return True if trials that should do better failed.
 
         For plain means these are trials with fewer workers, or with the same number and more frequent averages.  For
@@ -78,19 +69,19 @@ class TrialSchedule:
         A mean of more workers has less noise, but each worker has made less progress.  If trials fail for lack of
         progress, more workers fail as well.
         """
-        if strategy.rounds_per_pass == 0 and n_workers == min(self.strategies):
+        n_workers = strategy.n_workers
+        if strategy.rounds_per_pass == 0 and n_workers == min(other.n_workers for other in self.strategies):
             # one such trial is required to separate noise and bias
             return False
+        others = [other for other in self.strategies if other.n_workers <= n_workers and other != strategy]
         if strategy.adaptive:
-            fewer = [self.runs.get((n, strategy.label)) for n in self.strategies if n < n_workers]
+            fewer = [self.runs.get(other) for other in others if other.label == strategy.label]
             seen = [runs[0] for runs in fewer if runs and runs[0].reached is not None]
             return len(seen) > 1 and math.isinf(seen[-1].reached) and seen[-1].last >= seen[-2].last
         better = [
-            self.runs.get((n, other.label))
-            for n, several in self.strategies.items()
-            for other in several
-            if strategy.means and other.means and n <= n_workers and other.rounds_per_pass >= strategy.rounds_per_pass
-            if (n, other.label) != (n_workers, strategy.label)
+            self.runs.get(other)
+            for other in others
+            if strategy.means and other.means and other.rounds_per_pass >= strategy.rounds_per_pass
         ]
         return any(runs and runs[0].reached == math.inf and self._clearly_failed(runs[0]) for runs in better)
 
@@ -100,18 +91,17 @@ class TrialSchedule:
     def cells(self, whole: float) -> list[Candidate]:
         """Return all candidates; ``whole`` is the passes of the serial fit, of which trials may cover only the
         first."""
-        return [self._cell(n, strategy, whole) for n, several in self.strategies.items() for strategy in several]
+        return [self._cell(strategy, whole) for strategy in self.strategies]
 
-    def _cell(self, n_workers: int, strategy: Strategy, whole: float) -> Candidate:
-        runs = self.runs.get((n_workers, strategy.label), [])
-        if not runs and self.hopeless(n_workers, strategy):
-            return never_reaching(self.costs, strategy, n_workers, "others")
-        if not any(run.reached is not None for run in runs) and (similar := self._similar_runs(n_workers, strategy)):
-            found = candidate(self.costs, strategy, n_workers, similar, self.serial, whole)
-            return replace(found, basis="alike")
-        return candidate(self.costs, strategy, n_workers, runs, self.serial, whole)
+    def _cell(self, strategy: Strategy, whole: float) -> Candidate:
+        runs = self.runs.get(strategy, [])
+        if not runs and self.hopeless(strategy):
+            return never_reaching(self.costs, strategy, "others")
+        if not any(run.reached is not None for run in runs) and (similar := self._similar_runs(strategy)):
+            return replace(candidate(self.costs, strategy, similar, self.serial, whole), basis="alike")
+        return candidate(self.costs, strategy, runs, self.serial, whole)
 
-    def _similar_runs(self, n_workers: int, strategy: Strategy) -> list[TrialRun]:
+    def _similar_runs(self, strategy: Strategy) -> list[TrialRun]:
         """Return trial runs that predict a strategy without a trial of its own.
 
         On a quadratic objective the frequency of plain averaging makes no difference.  Workers on shared memory behave
@@ -120,10 +110,12 @@ class TrialSchedule:
         if strategy.curve == "threads":
             return [TrialRun(self.serial.reached, self.serial.final)]
         others = [
-            other for other in self.strategies[n_workers] if strategy.means and other.means and other is not strategy
+            other
+            for other in self.strategies
+            if strategy.means and other.means and other.n_workers == strategy.n_workers and other != strategy
         ]
         for other in sorted(others, key=lambda other: abs(other.rounds_per_pass - strategy.rounds_per_pass)):
-            known = [run for run in self.runs.get((n_workers, other.label), []) if run.reached is not None]
+            known = [run for run in self.runs.get(other, []) if run.reached is not None]
             if known:
                 return [replace(run, seconds_per_row=None) for run in known]
         return []
