@@ -486,6 +486,17 @@ def test_the_module_that_is_the_command_runs_no_file_of_the_current_folder(tmp_p
     assert said.stdout.startswith("parsgd ")
 
 
+def test_workers_import_a_package_that_is_not_on_the_path_of_its_driver(monkeypatch):
+    package = Path(parsgd.__file__).parent
+    # as with an editable installation, which finds the package by a hook
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(package.parent)])
+    assert str(package.parent) in import_path()
+    # else the package's modules would be found without their package
+    assert str(package) not in import_path()
+    with Processes(1) as engine:
+        assert linear(engine=engine, algorithm="local", n_jobs=2) == linear(algorithm="local", n_jobs=2)
+
+
 def test_modules_that_the_driver_found_in_its_folder_are_found_there_by_workers(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "of_the_folder.py").write_text("")

@@ -32,7 +32,7 @@ def import_path() -> list[str]:
     """
     entries: list[object] = list(sys.path)  # programs put other objects into it, too
     paths = [os.path.abspath(path) for path in entries if isinstance(path, str)]
-    ours = str(Path(__file__).parents[2])
+    ours = str(Path(__file__).parents[3])
     here = {path for path in paths if _is_current(path)} - {ours}
     return [*dict.fromkeys(path for path in (*paths, ours) if path not in here), os.getcwd()]
 
