@@ -137,7 +137,7 @@ class CompiledRounds(ABC):
         loop.state, loop.answer, loop.next_fractions = result.state, result.answer, None
         for number, entry in enumerate(self._entries(group, losses, weights, began)):
             loop.schedule_step += plan.advances[number]
-            history_entries.add(loop.history, entry, loop.short_rounds)
+            history_entries.add(loop.history, entry, loop.short_rounds, in_place=number > 0 and not progress.observers)
             if progress.observers:
                 progress.end_round(entry["loss"], entry)
         loop.round += merged

@@ -65,15 +65,18 @@ def assemble(
     }
 
 
-def add(history: list[dict[str, Any]], following: dict[str, Any], short: bool) -> None:
+def add(history: list[dict[str, Any]], following: dict[str, Any], short: bool, in_place: bool = False) -> None:
     """Append an entry to the history, or combine it with the last one if both end in the same tenth of an epoch.
 
-    Only short rounds are combined; otherwise their history could be larger than the data.
+    Only short rounds are combined; otherwise their history could be larger than the data.  With ``in_place`` the last
+    entry may be modified, because nobody has received it.
     """
-    if short and history and _same_tenth(history[-1], following):
-        history[-1] = _folded(history[-1], following)
-    else:
+    if not (short and history and _same_tenth(history[-1], following)):
         history.append(following)
+        return
+    if not in_place:
+        history[-1] = {**history[-1], "workers": [dict(worker) for worker in history[-1]["workers"]]}
+    _fold(history[-1], following)
 
 
 def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
@@ -81,29 +84,33 @@ def _same_tenth(entry: dict[str, Any], following: dict[str, Any]) -> bool:
     return math.ceil(10 * entry["epoch"] - 1e-9) == math.ceil(10 * following["epoch"] - 1e-9)
 
 
-def _folded(entry: dict[str, Any], following: dict[str, Any]) -> dict[str, Any]:
-    """Return the combination of two entries: sums of counts and times, means of losses and weights over examples."""
-    totals = [sum(worker["examples"] for worker in side["workers"]) for side in (entry, following)]
+def _fold(entry: dict[str, Any], following: dict[str, Any]) -> None:
+    """Combine two entries in the first one: sums of counts and times, means of losses and weights over examples."""
     # over the examples of all workers, including lost ones, so that weights still sum to 1
-    workers = {
-        worker["worker"]: {**worker, "weight": _mean((worker["weight"], 0.0), totals)} for worker in entry["workers"]
-    }
+    before, after = (sum(worker["examples"] for worker in side["workers"]) for side in (entry, following))
+    total = max(before + after, 1)
+    workers = {worker["worker"]: worker for worker in entry["workers"]}
+    for worker in entry["workers"]:
+        worker["weight"] *= before / total
     for other in following["workers"]:
-        one = workers.get(other["worker"], {**other, "steps": 0, "examples": 0, "seconds": 0.0, "weight": 0.0})
-        summed = {key: one[key] + other[key] for key in ("steps", "examples", "seconds")}
-        loss = _mean((one["loss"], other["loss"]), (one["examples"], other["examples"]))
-        weight = one["weight"] + _mean((0.0, other["weight"]), totals)
-        workers[other["worker"]] = {**other, **summed, "weight": weight, "loss": loss}
-    merged = {
-        **{key: entry[key] + following[key] for key in ("merge_seconds", "check_seconds")},
-        "loss": _mean((entry["loss"], following["loss"]), totals),
-        # an epoch may have ended in the first entry
-        "score": entry["score"] if following["score"] is None else following["score"],
-        "workers": [workers[number] for number in sorted(workers)],
-        "lost": entry["lost"] + following["lost"],
-    }
-    return {**following, **merged}
-
-
-def _mean(values: tuple[float, float], parts: Any) -> float:
-    return sum(value * part for value, part in zip(values, parts, strict=True)) / max(sum(parts), 1)
+        weight = other["weight"] * (after / total)
+        one = workers.get(other["worker"])
+        if one is None:
+            workers[other["worker"]] = {**other, "weight": weight}
+            continue
+        seen, more = one["examples"], other["examples"]
+        one["loss"] = (one["loss"] * seen + other["loss"] * more) / max(seen + more, 1)
+        one["weight"] += weight
+        one["trace"] = other["trace"]
+        for key in ("steps", "examples", "seconds"):
+            one[key] += other[key]
+    entry["workers"] = [workers[number] for number in sorted(workers)]
+    entry["loss"] = (entry["loss"] * before + following["loss"] * after) / total
+    for key in ("merge_seconds", "check_seconds"):
+        entry[key] += following[key]
+    for key in ("round", "epoch", "seconds"):
+        entry[key] = following[key]
+    # an epoch may have ended in the first entry
+    if following["score"] is not None:
+        entry["score"] = following["score"]
+    entry["lost"] = entry["lost"] + following["lost"]
