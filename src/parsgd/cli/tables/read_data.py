@@ -17,13 +17,12 @@ from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import Piece
+from parsgd.data.contracts import Piece, reread
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import ENDINGS, Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, rescaled
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
-from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
