@@ -334,8 +334,7 @@ def test_errors_of_other_kinds_say_where_they_happened(blocks):
 
     (shard,) = blocks.source(pieces=[Odd("odd.csv", np.ones((4, 3)), np.ones(4))]).split(1, 0)
     with pytest.raises(DataFileError, match=r"odd.csv \(rows 1 to 4\): KeyError: 'colour'"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 @pytest.mark.parametrize("claims", [17, 25])
@@ -343,8 +342,7 @@ def test_a_piece_of_another_size_than_it_said_is_refused(blocks, claims):
     piece = blocks.piece("file 7", np.ones((20, 3)), np.ones(20), claims=claims)
     (shard,) = blocks.source(pieces=[piece]).split(1, 0)
     with pytest.raises(DataFileError, match=f"file 7: {claims} rows were counted when it was opened"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 @pytest.mark.parametrize("csr", [False, True])
@@ -356,14 +354,12 @@ def test_values_that_are_no_numbers_are_refused_with_their_row(blocks, csr, bad)
     pieces[1].x = type(pieces[1].x)(dense) if csr else dense
     (shard,) = blocks.source(pieces=pieces, csr=csr).split(1, 0)
     with pytest.raises(DataFileError, match=rf"piece 1 \(row 14\): a value.* is {bad}"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
     pieces = blocks.pieces([20])
     pieces[0].y[11] = bad
     (shard,) = blocks.source(pieces=pieces).split(1, 0)
     with pytest.raises(DataFileError, match=rf"piece 0 \(row 12\): the target is {bad}"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 def test_sums_that_overflow_are_no_error(blocks):
