@@ -27,7 +27,7 @@ class CsvPiece(SpanPiece):
         self.address.check(self.stamp)
         types, at, where = self._types(), 0, str(self.address)
         for block in read_span(self.address, self.span, self.layout.scanner(where)):
-            table = parsed_rows(block, self.layout, types, self.layout.names, where, self.span.first_row + at)
+            table = parsed_rows(block, self.layout, types, where, self.span.first_row + at)
             for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
                 first = self.span.first_row + at
                 yield chunk_of(batch, self.reading, where, first)
