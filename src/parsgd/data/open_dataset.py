@@ -232,9 +232,7 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -
 def _table(table: Any, request: OpenOptions) -> Dataset:
     request.refuse("a table in memory", *ONLY, "format", "storage_options")
     columns = columns_of_table(table.schema, request, "the table")
-    reading = columns.first_reading
-    pieces = table_pieces(table, "the table", reading.encoder, reading.target, reading.weight)
-    return columns.dataset(pieces, "the table")
+    return columns.dataset(table_pieces(table, "the table", columns.first_reading), "the table")
 
 
 # -- arrays and blocks -------------------------------------------------------------------------------------------------

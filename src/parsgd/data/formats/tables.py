@@ -10,16 +10,7 @@ import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, located, numbers_in, spelled
 from parsgd.data.columns.numeric import arrow, kind_of_type
-from parsgd.data.contracts import (
-    ArrowBatch,
-    ArrowColumn,
-    ArrowTable,
-    ArrowType,
-    BasePiece,
-    BatchEncoder,
-    Chunk,
-    Reading,
-)
+from parsgd.data.contracts import ArrowBatch, ArrowColumn, ArrowTable, ArrowType, BasePiece, Chunk, Reading
 from parsgd.errors import DataFileError
 
 # Rows decoded at a time: few enough for the CPU cache, and enough to amortize a call.
@@ -177,11 +168,8 @@ def _of_pandas(frame: Any) -> Any:
         ) from error
 
 
-def table_pieces(
-    table: ArrowTable, name: str, encoder: BatchEncoder, target: str | None = None, weight: str | None = None
-) -> list[TablePiece]:
+def table_pieces(table: ArrowTable, name: str, reading: Reading) -> list[TablePiece]:
     """Slice the table into pieces without a copy."""
-    reading = Reading(encoder, target, weight)
     return [
         TablePiece(table.slice(start, _PIECE_ROWS), name, start, reading)
         for start in range(0, table.num_rows, _PIECE_ROWS)
