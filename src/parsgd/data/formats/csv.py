@@ -44,11 +44,10 @@ class CsvPiece(SpanPiece):
         Integer columns are read as floats, since later rows may have fractions.
         """
         pa, reading = arrow(), self.reading
-        found = dict(zip(self.layout.names, self.layout.types, strict=True))
         texts, numbers = set(reading.encoder.texts), set(reading.encoder.numbers)
         types: dict[str, ArrowType] = {}
         for name in reading.names:
-            kind = found[name]
+            kind = self.layout.types[name]
             if name in texts or (pa.types.is_null(kind) and name not in numbers and name != reading.weight):
                 kind = pa.string()
             elif pa.types.is_integer(kind) or pa.types.is_null(kind) or (name in numbers and pa.types.is_string(kind)):
@@ -70,13 +69,12 @@ def csv_schema(addresses: Sequence[Address], header: Any, decimal: str) -> tuple
     layouts = [layout_of(address, header, decimal) for address in addresses]
     kinds: dict[str, ArrowType] = dict.fromkeys(layouts[0].names, pa.null())
     for address, layout in zip(addresses, layouts, strict=True):
-        own = dict(zip(layout.names, layout.types, strict=True))
-        lacking = next((name for name in kinds if name not in own), None)
+        lacking = next((name for name in kinds if name not in layout.types), None)
         if lacking is not None:
             raise DataFileError(
                 f"{address}: lacks the column {lacking!r} that {addresses[0]} has; it has {listed(layout.names)}."
             )
-        kinds = {name: own[name] if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
+        kinds = {name: layout.types[name] if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
     return pa.schema(list(kinds.items())), layouts
 
 
@@ -91,15 +89,14 @@ def csv_pieces(
     known, texts = dict(zip(schema.names, schema.types, strict=True)), set(reading.encoder.texts)
     pieces: list[CsvPiece] = []
     for address, layout in zip(addresses, layouts, strict=True):
-        kinds = dict(zip(layout.names, layout.types, strict=True))
         for name in reading.names:
-            wanted = known[name]
-            if name not in texts and _family(kinds[name]) not in (_family(wanted), "nothing"):
+            kind, wanted = layout.types[name], known[name]
+            if name not in texts and _family(kind) not in (_family(wanted), "nothing"):
                 raise DataFileError(
-                    f"{address}: column {name!r} holds {kinds[name]}, and {wanted} in {addresses[0]}. Correct one of"
+                    f"{address}: column {name!r} holds {kind}, and {wanted} in {addresses[0]}. Correct one of"
                     " them, or declare the column in columns= as OneHot, HashedCategories or Text."
                 )
-        types = tuple(known.get(name, pa.string()) for name in layout.names)
+        types = {name: known.get(name, pa.string()) for name in layout.names}
         pieces += _pieces_of(address, replace(layout, types=types), reading)
     return pieces
 

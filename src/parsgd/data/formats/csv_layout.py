@@ -6,8 +6,8 @@ import csv as csv_lines
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class CsvLayout:
     begin: int
     line: int
     decimal: str
-    types: tuple[Any, ...] = ()
+    types: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def scanner(self, name: str) -> RowScanner:
@@ -87,7 +87,7 @@ def layout_of(address: Address, header: Any, decimal: str) -> CsvLayout:
         raise DataFileError(f"{address}: two columns are called {twice[0]!r}; give each its own name. {_HEADER}")
     # columns without a name are ignored, but Arrow needs distinct names
     names = tuple(name or f"Unnamed: {i}" for i, name in enumerate(names))
-    return replace(layout, names=names, types=types, notes=tuple(notes))
+    return replace(layout, names=names, types=dict(zip(names, types, strict=True)), notes=tuple(notes))
 
 
 def _check_encoding(address: Address, head: bytes) -> None:
