@@ -16,7 +16,7 @@ from typing import Any
 from parsgd.data.columns.column_specs import check_names
 from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import Reading
-from parsgd.data.formats.paths import ENDINGS, file_system, find_files, is_address, stamp_of
+from parsgd.data.formats.paths import ENDINGS, Address, file_system, find_files, is_address
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
 from parsgd.errors import DataFileError, InvalidArgumentError
 
@@ -199,7 +199,7 @@ def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFi
 
     path = fragment.path if system is None else system.unstrip_protocol(fragment.path)
     try:
-        stamp = stamp_of(path, options)
+        stamp = Address(path, options).stamp()
         counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
         types = {field.name: field.type for field in fragment.physical_schema}
     except (arrow().ArrowException, OSError) as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
-from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
+from parsgd.data.formats.paths import Address, Stamp, file_system, is_address
 from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
 from parsgd.errors import DataFileError
@@ -69,7 +69,7 @@ class ParquetFile:
     def check(self) -> None:
         """Raise DataFileError if the file is missing, or has changed since it was opened."""
         try:
-            now = stamp_of(self.path, self.options)
+            now = Address(self.path, self.options).stamp()
         except OSError as error:
             raise DataFileError(
                 f"{self.path} is missing: it existed when the data were opened. {_UNCHANGED}"
