@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import threading
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 
@@ -127,14 +128,10 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
 )
 def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
     states = np.random.default_rng(n).standard_normal((n, 7)).astype(dtype)
-    crew = sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)
-    try:
+    with closing(sharing(dask, reduce="tree").open(echo, [NoRows()] * n, no_progress)) as crew:
         for worker, state in enumerate(states):
             crew.send(Task(worker, 0, state, 0, Budget(1)))
-        reports = []
-        while len(reports) < n:
-            reports += crew.receive(n)
-        there = [report.state for report in sorted(reports, key=lambda report: report.worker)]
+        there = [report.state for report in sorted(answers(crew, n), key=lambda report: report.worker)]
         assert all(isinstance(state, RemoteState) for state in there)
         assert np.array_equal(np.asarray(there[0]), states[0])
         assert there[0].dtype == dtype
@@ -146,23 +143,17 @@ def test_sums_in_a_tree_have_the_bits_of_sums_here(dask, n, dtype):
         mixed, weights = [states[0], *there, states[-1]], np.linspace(0.0, 1.0, n + 2)
         theirs = weighted_sum([states[0], *states, states[-1]], weights)
         assert np.array_equal(there[0].weighted_sum(mixed, weights), theirs)
-    finally:
-        crew.close()
 
 
 def test_large_states_travel_by_themselves_and_arrive_whole(dask):
     state = np.random.default_rng(0).standard_normal(300_000)
-    crew = dask.open(echo, [NoRows()] * 3, no_progress)
-    try:
+    with closing(dask.open(echo, [NoRows()] * 3, no_progress)) as crew:
         for round in range(3):
             for worker in range(3):
                 crew.send(Task(worker, round, state + round, 0, Budget(1)))
-            for _ in range(3):
-                for report in crew.receive(1):
-                    assert np.array_equal(report.state, state + report.round)
-                    assert report.state.flags.aligned
-    finally:
-        crew.close()
+            for report in answers(crew, 3):
+                assert np.array_equal(report.state, state + report.round)
+                assert report.state.flags.aligned
 
 
 def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_again(dask, trapped):
@@ -174,17 +165,11 @@ def test_an_error_in_a_worker_ends_the_fit_with_that_error_and_is_not_tried_agai
 
 
 def test_work_goes_on_with_the_shard_that_lies_on_the_worker(dask):
-    crew = dask.open(count_uses, [Counting(), Counting()], no_progress)
-    try:
+    with closing(dask.open(count_uses, [Counting(), Counting()], no_progress)) as crew:
         for round in range(4):
             for worker in (0, 1):
                 crew.send(Task(worker, round, np.zeros(1), 0, Budget(1)))
-            reports = crew.receive(2) + crew.receive(0)
-            while len(reports) < 2:
-                reports += crew.receive(1)
-            assert [report.examples for report in reports] == [round + 1] * 2
-    finally:
-        crew.close()
+            assert [report.examples for report in answers(crew, 2)] == [round + 1] * 2
 
 
 def test_nothing_is_left_on_the_cluster_and_shards_are_closed_there(dask, tmp_path, until):
@@ -345,6 +330,14 @@ class Counting(NoRows):
     def close(self):
         if self.path is not None and self.used:
             self.path.touch()
+
+
+def answers(crew, n):
+    """The reports on ``n`` tasks."""
+    reports = []
+    while len(reports) < n:
+        reports += crew.receive(n - len(reports))
+    return reports
 
 
 def echo(shard, task, pulse):
