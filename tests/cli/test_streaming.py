@@ -73,24 +73,10 @@ def test_several_files_are_one_set(cli, folder, out):
 
 
 def test_regression_and_outliers(cli, folder, out):
-    report = cli.report(
-        "fit",
-        folder,
-        "--out",
-        out,
-        "--model",
-        "sgd-regressor",
-        "--target",
-        "y",
-        "--drop",
-        "kind",
-        "--max-iter",
-        "50",
-        "--workers",
-        "1",
-    )
+    fit = ("fit", folder, "--out", out, "--workers", "1", "--model")
+    report = cli.report(*fit, "sgd-regressor", "--target", "y", "--drop", "kind", "--max-iter", "50")
     assert report["scores"]["r2"] > 0.8
-    report = cli.report("fit", folder, "--out", out, "--model", "sgd-one-class-svm", "--workers", "1")
+    report = cli.report(*fit, "sgd-one-class-svm")
     assert 0 < report["scores"]["inliers"] <= 1
 
 
