@@ -10,7 +10,7 @@ from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import ArrowSchema, ArrowType, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
-from parsgd.data.formats.line_spans import LineSpan, SpanPiece, read_span, spans
+from parsgd.data.formats.line_spans import SpanPiece, blocks_of_rows, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
@@ -109,7 +109,6 @@ def _pieces_of(address: Address, layout: CsvLayout, reading: Reading) -> list[Cs
     stamp = address.stamp()
     with address.open() as file:
         file.read(layout.begin)
-        found = spans(file, layout.begin, layout.scanner(str(address)))
-    if address.packed and found:
-        found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
+        sizes = [(len(block), n_rows) for block, n_rows in blocks_of_rows(file, layout.scanner(str(address)))]
+    found = spans(sizes, layout.begin, address.packed)
     return [CsvPiece(address, span, stamp, layout, reading) for span in found]
