@@ -60,8 +60,7 @@ def _array_blocks(x: Any, request: OpenOptions) -> list[Any]:
     x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
     x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
     y, weight = (_chunks_like(x, getattr(request, name), name) for name in ("target", "weight"))
-    together = dask.delayed(_block)
-    return [together(*parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
+    return [dask.delayed(parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
 
 
 def _chunks_like(x: Any, part: Any, name: str) -> list[Any]:
@@ -77,10 +76,6 @@ def _chunks_like(x: Any, part: Any, name: str) -> list[Any]:
             f"{name} must have {x.shape[0]} values, one for each row; its shape is {part.shape}."
         )
     return list(part.rechunk((x.chunks[0],)).to_delayed().ravel())
-
-
-def _block(x: Any, y: Any, weight: Any) -> tuple:
-    return (x, y, weight)
 
 
 def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset:
