@@ -22,11 +22,6 @@ def folder(table, tmp_path):
     return path
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "model.parsgd"
-
-
 FIT = ("--target", "kind", "--drop", "y", "--max-iter", "20", "--workers", "2")
 
 
