@@ -151,7 +151,7 @@ class RowGroup(BasePiece):
     def _batches(self, opened: Any) -> Iterator[Any]:
         most = int(np.clip(_DECODED_VALUES // max(len(self.reading.names), 1), _FEWEST_ROWS, _MOST_ROWS))
         # equal parts: a short last part takes as long as a full one
-        rows = -(-self.n_rows // -(-self.n_rows // most)) if self.n_rows else most
+        rows = -(-self.n_rows // -(-self.n_rows // most))
         stored = [name for name in self.reading.names if name in self.file.types]
         if self.filter is None:
             settings = {"batch_size": rows, "row_groups": [self.number], "columns": stored, "use_threads": False}

@@ -86,7 +86,7 @@ def _text_targets(column: ArrowColumn, name: str, optional: bool) -> np.ndarray:
     if missing.any() and not optional:
         raise bad_value(name, int(np.argmax(missing)), "is the target, and is missing", _NO_TARGET)
     texts.append("")
-    return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
+    return np.array(texts, dtype=str)[codes]
 
 
 def _target_text(value: Any) -> str:
@@ -109,7 +109,7 @@ def _converted(y: np.ndarray, labels: str) -> np.ndarray:
 def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
     """Read ``(n_rows,)`` weights; raise if one is missing or negative."""
     weight = numbers_in(column, name)
-    bad = ~(np.isfinite(weight) & (weight >= 0)) if weight.size else np.zeros(0, dtype=bool)
+    bad = ~(np.isfinite(weight) & (weight >= 0))
     if bad.any():
         row = int(np.argmax(bad))
         raise bad_value(name, row, f"is the weight, and is {weight[row]}", "Weights must be finite and >= 0.")
