@@ -75,13 +75,11 @@ class CsrBuffer:
         filled = int(self.indptr[at])
         needed = filled + stop - first
         if needed > len(self.data):
-            self._grow(filled, max(needed, int(len(self.data) * _GROWTH)))
+            size = max(needed, int(len(self.data) * _GROWTH))
+            self.data, self.indices = _grown(self.data, filled, size), _grown(self.indices, filled, size)
         self.data[filled:needed] = x.data[first:stop]
         self.indices[filled:needed] = x.indices[first:stop]
         np.add(x.indptr[begin + 1 : end + 1], filled - first, out=self.indptr[at + 1 : at + 1 + end - begin])
-
-    def _grow(self, filled: int, size: int) -> None:
-        self.data, self.indices = _grown(self.data, filled, size), _grown(self.indices, filled, size)
 
     def rows(self, n_rows: int) -> CsrRows:
         stored = int(self.indptr[n_rows])

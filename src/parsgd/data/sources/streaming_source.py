@@ -9,10 +9,10 @@ few pieces shuffle worse than a permutation of all rows (docs/results/shuffling.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class StreamingSource:
                 f" {self.shuffle_buffer_rows!r} instead."
             )
 
-    @cached_property
+    @functools.cached_property
     def n_rows(self) -> int:
         return sum(piece.n_rows for piece in self.pieces)
 
@@ -75,7 +75,7 @@ class StreamingSource:
 
         Pieces stay whole if sizes then differ by at most a tenth (:mod:`parsgd.data.sources.partitioning`).
         """
-        spans = self._spans
+        spans = [RowSpan(piece, 0, piece.n_rows) for piece in self.pieces if piece.n_rows]
         shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
         if partition == "common_order":
             sizes = part_sizes(self.n_rows, shard_fractions)
@@ -112,11 +112,6 @@ class StreamingSource:
     def new_buffer(self, n_rows: int) -> ShuffleBuffer:
         """Make an empty buffer for up to ``n_rows`` of its rows."""
         return ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
-
-    @property
-    def _spans(self) -> list[RowSpan]:
-        """Return the nonempty pieces."""
-        return [RowSpan(piece, 0, piece.n_rows) for piece in self.pieces if piece.n_rows]
 
     def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
         rows = sum(span.n_rows for span in spans)
@@ -186,7 +181,8 @@ class StreamingShard(Shard):
 
     def _window(self, place: WindowIndex) -> ShuffleBuffer:
         if self._ahead is None:
-            self._ahead = Prefetcher(self._examples, self._size, self._following, self._new_buffer)
+            new_buffer = functools.partial(self.source.new_buffer, self.shuffle_buffer_rows)
+            self._ahead = Prefetcher(self._examples, self._size, self._following, new_buffer)
         try:
             # a single window has the same rows in every epoch, in another visiting order
             return self._ahead.window(WindowIndex(0, 0, 0) if self._one_window else place)
@@ -231,9 +227,6 @@ class StreamingShard(Shard):
             return None
         last = (place.number + 1) * self.shuffle_buffer_rows >= self._stored
         return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
-
-    def _new_buffer(self) -> ShuffleBuffer:
-        return self.source.new_buffer(self.shuffle_buffer_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None, "_last_order": None}
