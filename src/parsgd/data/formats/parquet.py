@@ -92,12 +92,7 @@ class ParquetFiles:
         """Return the common type of all files; or the first type, and a file with an incompatible type."""
         found = None
         for file in self.files:
-            kind = file.types.get(name)
-            if kind is None:
-                value = file.partition.get(name)
-                kind = None if value is None else arrow().scalar(value).type
-            if kind is None:
-                continue
+            kind = file.type_of(name)
             common = kind if found is None else common_type(found, kind)
             if common is None:
                 return found, file

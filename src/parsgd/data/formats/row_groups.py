@@ -40,6 +40,10 @@ class ParquetFile:
     group_rows: tuple[int, ...]
     stamp: Stamp
 
+    def type_of(self, name: str) -> ArrowType:
+        """Return the type of a column of the file, or of its folder names; null if it is in neither."""
+        return self.types[name] if name in self.types else arrow().scalar(self.partition.get(name)).type
+
     def open(self) -> Any:
         """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
 
@@ -214,11 +218,8 @@ def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: A
     """Yield batches of the rows of some row groups that satisfy an Arrow expression."""
     import pyarrow.dataset as pads
 
-    pa = arrow()
-    fragment = _fragment(file, groups)
-    given = [(name, pa.scalar(value).type) for name, value in file.partition.items() if name not in file.types]
-    scanner = fragment.scanner(
-        schema=pa.schema([*file.types.items(), *given]),
+    scanner = _fragment(file, groups).scanner(
+        schema=arrow().schema([(name, file.type_of(name)) for name in {**file.types, **file.partition}]),
         columns=[name for name in columns if name in file.types],
         filter=filter,
         batch_size=rows,
