@@ -58,6 +58,11 @@ def started():
 
 
 @pytest.fixture
+def out(tmp_path):
+    return tmp_path / "model.parsgd"
+
+
+@pytest.fixture
 def table():
     """200 rows: numbers, gaps, categories, flags, a date; ``y`` follows from them, ``kind`` says if it is large."""
     rng = np.random.default_rng(0)

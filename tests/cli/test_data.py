@@ -20,21 +20,21 @@ from parsgd.cli.tables.read_data import _of_table, as_targets, read
 from parsgd.cli.tables.target_column import clean, take_target
 from parsgd.errors import DataFileError, MissingDependencyError
 
-OPENERS = {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 KINDS = [".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".parquet", ".npz", ".svm", ".svmlight.gz", ".libsvm.bz2", ".svm.xz"]
 
 
 def write(path, X, y):
     """``X, y`` in the format that the name of ``path`` says."""
     if ".csv" in path.name:
-        with OPENERS[path.suffix if path.suffix in OPENERS else ""](path, "wt") as file:
+        with OPENERS.get(path.suffix, open)(path, "wt") as file:
             pd.DataFrame(X, columns=list("abcd")).assign(y=y).to_csv(file, index=False)
     elif path.suffix == ".parquet":
         pd.DataFrame(X, columns=list("abcd")).assign(y=y).to_parquet(path)
     elif path.suffix == ".npz":
         np.savez(path, X=X, y=y)
     else:
-        with OPENERS[path.suffix if path.suffix in OPENERS else ""](path, "wb") as file:
+        with OPENERS.get(path.suffix, open)(path, "wb") as file:
             dump_svmlight_file(X, y, file, zero_based=True)
     return path
 

@@ -22,11 +22,6 @@ def folder(table, tmp_path):
     return path
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "model.parsgd"
-
-
 FIT = ("--target", "kind", "--drop", "y", "--max-iter", "20", "--workers", "2")
 
 
@@ -73,10 +68,10 @@ def test_several_files_are_one_set(cli, folder, out):
 
 
 def test_regression_and_outliers(cli, folder, out):
-    options = ("--model", "sgd-regressor", "--target", "y", "--drop", "kind", "--max-iter", "50", "--workers", "1")
-    report = cli.report("fit", folder, "--out", out, *options)
+    fit = ("fit", folder, "--out", out, "--workers", "1", "--model")
+    report = cli.report(*fit, "sgd-regressor", "--target", "y", "--drop", "kind", "--max-iter", "50")
     assert report["scores"]["r2"] > 0.8
-    report = cli.report("fit", folder, "--out", out, "--model", "sgd-one-class-svm", "--workers", "1")
+    report = cli.report(*fit, "sgd-one-class-svm")
     assert 0 < report["scores"]["inliers"] <= 1
 
 

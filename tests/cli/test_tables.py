@@ -10,11 +10,6 @@ FIT = ("--target", "label", "--test-fraction", "0", "--workers", "1", "--max-ite
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "m.parsgd"
-
-
-@pytest.fixture
 def frame():
     """400 rows whose label follows from numbers and categories."""
     rng = np.random.default_rng(0)

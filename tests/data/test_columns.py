@@ -213,7 +213,9 @@ def test_spans_hold_whole_lines_wherever_they_are_cut(fields, newline, size, end
     content = (newline.join(fields) + newline * ended).encode()
     blocks = list(blocks_of_rows(io.BytesIO(content), RowScanner("file", ","), size))
     assert b"".join(block for block, _ in blocks) == content
-    written = sum(field not in ("",) for field in fields)
+    written = sum(field != "" for field in fields)
     assert sum(n_rows for _, n_rows in blocks) == written
     assert all(block.endswith(b"\n") for block, _ in blocks[:-1])
-    assert sum(span.n_rows for span in spans(io.BytesIO(content), 0, RowScanner("file", ","))) == written
+    cut = spans([(len(block), n_rows) for block, n_rows in blocks], 0, packed=False)
+    assert [content[span.offset : span.offset + span.length] for span in cut] == [block for block, _ in blocks]
+    assert [span.first_row for span in cut] == [sum(n_rows for _, n_rows in blocks[:i]) for i in range(len(blocks))]

@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.datasets import dump_svmlight_file
 
 from parsgd import open_dataset
-from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot, Text
+from parsgd.data.columns.column_kinds import HashedCategories, Numeric, OneHot
 from parsgd.data.formats import line_spans
 from parsgd.errors import DataFileError, InvalidArgumentError, MissingDependencyError
 from parsgd.estimators.target_encoders import ValueEncoder
@@ -82,14 +82,6 @@ def test_csv(frame, tmp_path, short_spans, packing):
 def test_csv_of_other_forms(frame, tmp_path, short_spans, separator, newline):
     (tmp_path / "data.csv").write_text(frame.to_csv(index=False, sep=separator, lineterminator=newline), newline="")
     check(open_dataset(tmp_path / "data.csv", **HOW), frame)
-
-
-def test_csv_with_newlines_in_quotes(tmp_path, short_spans):
-    texts = [f'line {i}\n"and" another, {i}' for i in range(300)]
-    pd.DataFrame({"text": texts, "y": range(300)}).to_csv(tmp_path / "data.csv", index=False)
-    dataset = open_dataset(tmp_path / "data.csv", target="y", columns=[Text("text", n_features=64)])
-    assert dataset.n_rows == 300
-    assert np.array_equal(rows(dataset)[1], np.arange(300))
 
 
 def test_folders_of_csv_with_columns_in_another_order(frame, tmp_path):
@@ -264,10 +256,6 @@ def make(path, text="a,y\n1,2\n"):
     return path
 
 
-def test_two_columns_of_one_name(tmp_path):
-    refused("two columns are called 'a'", make(tmp_path / "data.csv", "a,a\n1,2\n"), columns=["a"])
-
-
 def test_an_empty_file_and_one_without_rows(tmp_path):
     refused("the file is empty", make(tmp_path / "empty.csv", ""))
     refused("has no rows", make(tmp_path / "header.csv", "a,b\n"), columns=[Numeric(["a", "b"], missing=0)])
@@ -289,14 +277,6 @@ def test_a_missing_target_or_weight_is_named_by_row(frame):
     refused("row 6: column 'w' is the weight, and is -1", frame.assign(w=frame["w"].where(others, -1)), **HOW)
 
 
-def test_a_text_among_numbers_is_named_by_row(frame, tmp_path, monkeypatch):
-    lines_of = frame.to_csv(index=False).splitlines()
-    lines_of[400] = "high" + lines_of[400][lines_of[400].index(",") :]
-    monkeypatch.setattr("parsgd.data.formats.csv_layout.SAMPLE_BYTES", 4000)
-    path = make(tmp_path / "data.csv", "\n".join(lines_of))
-    refused("data.csv, row 400: column 'a' should hold numbers, and has 'high'", path, **HOW)
-
-
 def test_another_type_in_the_last_file(frame, tmp_path):
     frame.to_csv(tmp_path / "1.csv", index=False)
     frame.assign(a="high").to_csv(tmp_path / "2.csv", index=False)
@@ -308,11 +288,6 @@ def test_a_column_that_is_absent_in_the_last_file(frame, tmp_path):
     frame.to_csv(tmp_path / "1.csv", index=False)
     frame.drop(columns="n").to_csv(tmp_path / "2.csv", index=False)
     refused("2.csv: lacks the column 'n' that .*1.csv has", tmp_path, **HOW)
-
-
-def test_a_row_that_is_too_short(frame, tmp_path):
-    text = frame.to_csv(index=False) + "1,2,Bath\n"
-    refused("row 501: expected 5 columns, got 3", make(tmp_path / "data.csv", text), **HOW)
 
 
 def test_a_file_that_is_not_complete(frame, tmp_path):

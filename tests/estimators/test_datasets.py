@@ -1,23 +1,18 @@
 """Estimators that train on a Dataset: what holds for arrays holds for rows that are read meanwhile."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 import parsgd
-from parsgd import (
-    MLPClassifier,
-    MLPRegressor,
-    SGDClassifier,
-    SGDOneClassSVM,
-    SGDRegressor,
-    open_dataset,
-)
+from parsgd import MLPClassifier, MLPRegressor, SGDClassifier, SGDOneClassSVM, SGDRegressor, open_dataset
 from parsgd.errors import DataFileError, InvalidArgumentError
+
+# few epochs
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(600, 5)).astype(np.float32)
@@ -38,17 +33,10 @@ FACES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def few_epochs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
 @pytest.fixture(params=FACES)
 def face(request):
     model, y = FACES[request.param]
-    return model.__class__(**model.get_params()).set_params(random_state=0), y
+    return clone(model).set_params(random_state=0), y
 
 
 def blocks(x=X, y=Y, *more, size=150):
@@ -74,14 +62,14 @@ def test_one_worker_on_stored_rows_has_the_bits_of_arrays(face, form):
     model, y = face
     x = form(X)
     model.set_params(shuffle=False, n_jobs=1)
-    ours = model.__class__(**model.get_params()).fit(blocks(x, y))
+    ours = clone(model).fit(blocks(x, y))
     assert same(ours, model.fit(x, y))
 
 
 def test_so_it_does_with_weights(face):
     model, y = face
     model.set_params(shuffle=False, n_jobs=1)
-    ours = model.__class__(**model.get_params()).fit(blocks(X, y, WEIGHT))
+    ours = clone(model).fit(blocks(X, y, WEIGHT))
     assert same(ours, model.fit(X, y, sample_weight=WEIGHT))
 
 
@@ -104,7 +92,7 @@ def test_partial_fit_is_a_pass_over_the_rows(face):
     model, y = face
     model.set_params(shuffle=False, n_jobs=1)
     first = {"classes": np.unique(y)} if hasattr(model, "class_weight") else {}
-    theirs = model.__class__(**model.get_params()).partial_fit(X, y, **first).partial_fit(X, y)
+    theirs = clone(model).partial_fit(X, y, **first).partial_fit(X, y)
     data = blocks(X, y)
     assert same(model.partial_fit(data, **first).partial_fit(data), theirs)
 
@@ -120,9 +108,7 @@ def test_warm_start_goes_on_from_what_was_fitted():
 @pytest.mark.parametrize("model", [SGDClassifier(), MLPClassifier(4, batch_size=32)], ids=["linear", "network"])
 def test_engines_give_the_same_bits(model, algorithm):
     model.set_params(max_iter=2, algorithm=algorithm, n_jobs=2, random_state=1)
-    fitted = [
-        model.__class__(**model.get_params()).set_params(engine=e).fit(blocks(X, LABELS)) for e in ("serial", "threads")
-    ]
+    fitted = [clone(model).set_params(engine=e).fit(blocks(X, LABELS)) for e in ("serial", "threads")]
     assert same(*fitted)
 
 
@@ -130,7 +116,7 @@ def test_row_groups_of_parquet_train_as_arrays_do(tmp_path):
     frame = pd.DataFrame(X, columns=list("abcde")).assign(y=LABELS)
     frame.to_parquet(tmp_path / "all.parquet", row_group_size=100)
     model = SGDClassifier(shuffle=False, max_iter=2, tol=None, random_state=0)
-    ours = SGDClassifier(**model.get_params()).fit(open_dataset(tmp_path / "all.parquet", target="y"))
+    ours = clone(model).fit(open_dataset(tmp_path / "all.parquet", target="y"))
     assert same(ours, model.fit(X, LABELS))
     assert ours.columns_.feature_names == list("abcde")
 
@@ -151,7 +137,7 @@ def test_a_class_that_is_in_some_partitions_only_is_a_class(cls):
 @pytest.mark.parametrize("cls", [SGDClassifier, MLPClassifier])
 def test_class_weights_come_from_the_counts(cls, class_weight):
     model = cls(class_weight=class_weight, shuffle=False, max_iter=2, n_jobs=1, random_state=0)
-    ours = cls(**model.get_params()).fit(blocks(X, LABELS))
+    ours = clone(model).fit(blocks(X, LABELS))
     assert same(ours, model.fit(X, LABELS))
 
 
@@ -174,15 +160,15 @@ def test_early_stopping_holds_rows_back(face):
     model, y = face
     model.set_params(early_stopping=True, max_iter=20)
     model.fit(blocks(X, y))
-    assert [entry["score"] for entry in model.history_][-1] is not None
+    assert model.history_[-1]["score"] is not None
     assert model.history_[-1]["workers"][0]["examples"] % 540 == 0
-    again = model.__class__(**model.get_params()).fit(blocks(X, y))
+    again = clone(model).fit(blocks(X, y))
     assert same(again, model)
 
 
 def test_a_validation_set_of_ones_own_decides():
     model = SGDRegressor(early_stopping=True, max_iter=50, shuffle=False)
-    ours = SGDRegressor(**model.get_params()).fit(blocks(), X_val=X[:50], y_val=Y[:50])
+    ours = clone(model).fit(blocks(), X_val=X[:50], y_val=Y[:50])
     assert same(ours, model.fit(X, Y, X_val=X[:50], y_val=Y[:50]))
 
 
@@ -204,7 +190,7 @@ def test_a_dataset_without_targets_is_refused(face):
     data = open_dataset(X)
     if isinstance(model, SGDOneClassSVM):
         model.set_params(shuffle=False)
-        assert same(SGDOneClassSVM(**model.get_params()).fit(data), model.fit(X))
+        assert same(clone(model).fit(data), model.fit(X))
         return
     with pytest.raises(InvalidArgumentError, match="has no targets"):
         model.fit(data)

@@ -140,48 +140,41 @@ def test_a_model_that_breaks_a_promise_is_told_which(kind, sentence):
         check_model(kind(6, loss="log_loss"), rows())
 
 
-@dataclass(frozen=True)
 class CountsIdle(LocalSGD):
     def merge(self, standing, reports):
         weights = np.full(len(reports), 1.0 / len(reports))
         return MergeResult(sum(w * r.state for w, r in zip(weights, reports, strict=True)), weights)
 
 
-@dataclass(frozen=True)
 class FavoursTheFirst(LocalSGD):
     def merge(self, standing, reports):
         return MergeResult(reports[0].state.copy(), np.eye(len(reports))[0])
 
 
-@dataclass(frozen=True)
 class WritesToTheState(LocalSGD):
     def merge(self, standing, reports):
         standing.state[:] += 1.0
         return super().merge(standing, reports)
 
 
-@dataclass(frozen=True)
 class WorksTooMuch(LocalSGD):
     def run(self, model, shard, task, pulse):
         budget = replace(task.budget, examples=task.budget.examples + 1)
         return super().run(model, shard, replace(task, budget=budget), pulse)
 
 
-@dataclass(frozen=True)
 class WritesToItsMemory(LocalSGD):
     def merge(self, standing, reports):
         standing.memory.seconds_per_example[0] = 1.0
         return super().merge(standing, reports)._replace(memory=standing.memory)
 
 
-@dataclass(frozen=True)
 class RoundsUp(LocalSGD):
     def merge(self, standing, reports):
         merge = super().merge(standing, reports)
         return merge if merge.state is standing.state else merge._replace(state=np.nextafter(merge.state, np.inf))
 
 
-@dataclass(frozen=True)
 class Drifts(LocalSGD):
     def merge(self, standing, reports):
         merge = super().merge(standing, reports)
@@ -266,7 +259,6 @@ def test_an_engine_that_breaks_a_promise_is_told_which(crew, sentence):
         check_engine(Broken(crew))
 
 
-@dataclass(frozen=True)
 class LosesARow(ArraySource):
     def split(self, n_workers, seed, partition="shuffled"):
         return [replace(shard, numbers=shard.numbers[:-1]) for shard in super().split(n_workers, seed, partition)]
@@ -291,7 +283,6 @@ class Forgetful(Shard):
             yield RowBlock(block.rows, np.roll(block.order, self.asked))
 
 
-@dataclass(frozen=True)
 class Irreproducible(ArraySource):
     def split(self, n_workers, seed, partition="shuffled"):
         return [Forgetful(shard) for shard in super().split(n_workers, seed, partition)]

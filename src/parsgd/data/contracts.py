@@ -211,6 +211,11 @@ class Piece(Protocol):
         ...
 
 
+def reread(piece: Piece, **changes: Any) -> Piece:
+    """Change fields of the :class:`Reading` of a piece of a table; return other pieces unchanged."""
+    return piece if piece.reading is None else piece.reread(replace(piece.reading, **changes))
+
+
 class BasePiece:
     """Defaults of the members of :class:`Piece`; a piece of a table is a dataclass with a field ``reading``."""
 

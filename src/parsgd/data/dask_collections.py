@@ -60,8 +60,7 @@ def _array_blocks(x: Any, request: OpenOptions) -> list[Any]:
     x = x.compute_chunk_sizes() if np.isnan(x.shape[0]) else x
     x = x.rechunk({1: -1}) if x.numblocks[1] > 1 else x
     y, weight = (_chunks_like(x, getattr(request, name), name) for name in ("target", "weight"))
-    together = dask.delayed(_block)
-    return [together(*parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
+    return [dask.delayed(parts) for parts in zip(x.to_delayed().ravel(), y, weight, strict=True)]
 
 
 def _chunks_like(x: Any, part: Any, name: str) -> list[Any]:
@@ -79,12 +78,8 @@ def _chunks_like(x: Any, part: Any, name: str) -> list[Any]:
     return list(part.rechunk((x.chunks[0],)).to_delayed().ravel())
 
 
-def _block(x: Any, y: Any, weight: Any) -> tuple:
-    return (x, y, weight)
-
-
 def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset:
-    partitions, homes = _partitions(parts, name)
+    partitions = _partitions(parts, name)
     forms = _map_partitions(partitions, _form_of_block)
     for partition, form in zip(partitions, forms, strict=True):
         if form[1:] != forms[0][1:]:
@@ -92,8 +87,7 @@ def _of_blocks(parts: Sequence[Any], request: OpenOptions, name: str) -> Dataset
                 f"{partition.name}: has {_describe_form(form)}, and the first has {_describe_form(forms[0])}."
             )
     pieces = tuple(
-        DaskBlock(partition, form[0], form[1], request.dtype, home)
-        for partition, form, home in zip(partitions, forms, homes, strict=True)
+        DaskBlock(partition, form[0], form[1], request.dtype) for partition, form in zip(partitions, forms, strict=True)
     )
     return Dataset.of_rows(pieces, request, name, forms[0][1:])
 
@@ -111,19 +105,15 @@ def _describe_form(form: tuple) -> str:
 
 def _of_frame(frame: Any, request: OpenOptions) -> Dataset:
     name = "the Dask dataframe"
-    partitions, homes = _partitions(frame.to_delayed(), name)
+    partitions = _partitions(frame.to_delayed(), name)
     forms = _map_partitions(partitions, _form_of_table)
     schema = _schema(partitions, forms)
     columns = columns_of_table(schema, request, name)
     pieces = [
         DaskTable(
-            partition,
-            n_rows,
-            tuple((column, schema.field(column).type) for column in blank),
-            columns.first_reading,
-            home,
+            partition, n_rows, tuple((column, schema.field(column).type) for column in blank), columns.first_reading
         )
-        for partition, (n_rows, _, blank, _), home in zip(partitions, forms, homes, strict=True)
+        for partition, (n_rows, _, blank, _) in zip(partitions, forms, strict=True)
     ]
     head = next((head for n_rows, _, _, head in forms if n_rows), forms[0][3])
     return columns.dataset(pieces, name, head=head)
@@ -162,20 +152,22 @@ def _schema(partitions: Sequence[Partition], forms: Sequence[FormOfTable]) -> Ar
     return arrow().schema(list(known.items()))
 
 
-def _partitions(parts: Sequence[Any], name: str) -> tuple[list[Partition], list[str | None]]:
-    """Return the partitions, persisted on the cluster if there is one, and the address of the worker of each."""
+def _partitions(parts: Sequence[Any], name: str) -> list[Partition]:
+    """Return the partitions, persisted on the cluster if there is one."""
     names = [f"{name}, partition {number}" for number in range(len(parts))]
     client = _client_of(parts)
     if client is None:
-        return [Partition(part, name) for part, name in zip(parts, names, strict=True)], [None] * len(parts)
+        return [Partition(part, name) for part, name in zip(parts, names, strict=True)]
     from distributed import wait
 
     futures = [part if is_future(part) else client.compute(part) for part in parts]
     with client.as_current():
         wait(futures)
     where = client.who_has(futures)
-    homes = [next(iter(where.get(future.key, ())), None) for future in futures]
-    return [Partition(future, name) for future, name in zip(futures, names, strict=True)], homes
+    return [
+        Partition(future, name, next(iter(where.get(future.key, ())), None))
+        for future, name in zip(futures, names, strict=True)
+    ]
 
 
 def _client_of(parts: Sequence[Any]) -> Any:

@@ -23,11 +23,13 @@ from parsgd.errors import DataFileError
 class Partition:
     """One partition: ``value`` if set, otherwise the result of ``source``, a future or a delayed object.
 
-    Futures are not pickled: on another machine, the value is set before the partition is read.
+    ``home`` is the address of the Dask worker that holds it, if there is one. Futures are not pickled: on another
+    machine, the value is set before the partition is read.
     """
 
     source: Any
     name: str
+    home: str | None = None
     value: Any = None
 
     def get(self) -> Any:
@@ -77,6 +79,10 @@ class OnDask(BasePiece):
     def name(self) -> str:
         return self.partition.name
 
+    @property
+    def home(self) -> str | None:
+        return self.partition.home
+
     def futures(self) -> list[Any]:
         """Return the futures to resolve before a read on another machine."""
         if not self.partition.waits:
@@ -100,7 +106,6 @@ class DaskBlock(OnDask):
     n_rows: int
     n_features: int
     dtype: str
-    home: str | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         x, y, weight = block_of(self.partition.get(), 0)
@@ -119,7 +124,6 @@ class DaskTable(OnDask):
     n_rows: int
     nothing: tuple[tuple[str, ArrowType], ...]
     reading: Reading
-    home: str | None = None
 
     def chunks(self) -> Iterator[Chunk]:
         table = as_arrow(self.partition.get())

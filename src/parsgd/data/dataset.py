@@ -12,12 +12,11 @@ import numpy as np
 from scipy import sparse as sp
 
 from parsgd.data.columns.encoder import Encoder
-from parsgd.data.contracts import Chunk, Piece, Pose, pose_numbers
+from parsgd.data.contracts import Chunk, Piece, Pose, pose_numbers, reread
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.open_options import OpenOptions
-from parsgd.data.sources.part_piece import drawn_rows, part_of
+from parsgd.data.sources.part_piece import PartPiece, drawn_rows, labeled_part, part_of
 from parsgd.data.sources.streaming_source import StreamingSource
-from parsgd.data.subsets import reread, split
 from parsgd.data.targets import Targets, scanned, targets_only
 from parsgd.errors import DataFileError, check_between, check_count
 
@@ -177,9 +176,10 @@ class Dataset:
         return replace(self, pieces=pieces, target=False, weight=False)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Return ``(rest, drawn)``: each row is drawn with probability ``fraction``, depending only on the seed.
+        """Return ``(rest, drawn)``: each row is drawn with probability ``fraction``.
 
-        Both read all pieces, and skip each other's rows.
+        The rows drawn from a piece depend only on the seed and the index of the piece. Both Datasets read all pieces,
+        and skip each other's rows.
 
         >>> import numpy as np, parsgd
         >>> rest, drawn = parsgd.open_dataset(np.ones((100, 2)), target=np.zeros(100)).split(0.2, seed=0)
@@ -187,9 +187,14 @@ class Dataset:
         100
         """
         check_between(fraction, 0, 1, "fraction", "Dataset.split")
-        parts = split(self.pieces, float(fraction), int(seed))
-        rest, drawn = (replace(self, pieces=tuple(piece for piece in part if piece.n_rows)) for part in parts)
-        return rest, drawn
+        rest: list[PartPiece] = []
+        drawn: list[PartPiece] = []
+        for number, piece in enumerate(self.pieces):
+            taken = np.random.default_rng((int(seed), number)).random(piece.n_rows) < float(fraction)
+            for parts, rows in ((rest, ~taken), (drawn, taken)):
+                if rows.any():
+                    parts.append(labeled_part(piece, rows))
+        return replace(self, pieces=tuple(rest)), replace(self, pieces=tuple(drawn))
 
     def describe(self) -> str:
         """Summarize the Dataset in one sentence.

@@ -173,8 +173,10 @@ def _files(data: Any, request: OpenOptions) -> Dataset:
     for option, owner in ONLY.items():
         if kind != owner:
             request.refuse(f"{kind} files", option)
-    opener = {"parquet": _parquet, "csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
-    return opener(data, addresses, request, name)
+    if kind == "parquet":
+        return _parquet(data, request, name)
+    opener = {"csv": _csv, "svmlight": _svmlight, "npy": _npy}[kind]
+    return opener(addresses, request, name)
 
 
 def _format_of(address: Address) -> str:
@@ -186,7 +188,7 @@ def _format_of(address: Address) -> str:
     return ENDINGS[address.format]
 
 
-def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
+def _csv(addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.csv import csv_pieces, csv_schema
 
@@ -195,7 +197,7 @@ def _csv(data: Any, addresses: list[Address], request: OpenOptions, name: str) -
     return columns.dataset(csv_pieces(addresses, layouts, schema, columns.first_reading), name, layouts[0].notes)
 
 
-def _parquet(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
+def _parquet(data: Any, request: OpenOptions, name: str) -> Dataset:
     arrow()
     from parsgd.data.formats.parquet import open_parquet
 
@@ -204,7 +206,7 @@ def _parquet(data: Any, addresses: list[Address], request: OpenOptions, name: st
     return columns.dataset(files.pieces(columns.first_reading), name)
 
 
-def _svmlight(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
+def _svmlight(addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     request.refuse("svmlight files, which bring their own targets", "target", "weight", "sparse")
     columns, notes = request.columns, []
     if isinstance(columns, SvmlightColumns):
@@ -220,7 +222,7 @@ def _svmlight(data: Any, addresses: list[Address], request: OpenOptions, name: s
     return Dataset.of_rows(pieces, request, name, form, columns=columns, notes=tuple(notes))
 
 
-def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
+def _npy(addresses: list[Address], request: OpenOptions, name: str) -> Dataset:
     if len(addresses) != 1:
         raise DataFileError(f"{addresses[0]}: one .npy file was expected, and {len(addresses)} were given.")
     return _arrays(addresses[0].path, request, name)
@@ -232,9 +234,7 @@ def _npy(data: Any, addresses: list[Address], request: OpenOptions, name: str) -
 def _table(table: Any, request: OpenOptions) -> Dataset:
     request.refuse("a table in memory", *ONLY, "format", "storage_options")
     columns = columns_of_table(table.schema, request, "the table")
-    reading = columns.first_reading
-    pieces = table_pieces(table, "the table", reading.encoder, reading.target, reading.weight)
-    return columns.dataset(pieces, "the table")
+    return columns.dataset(table_pieces(table, "the table", columns.first_reading), "the table")
 
 
 # -- arrays and blocks -------------------------------------------------------------------------------------------------

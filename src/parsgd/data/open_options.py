@@ -13,7 +13,6 @@ from parsgd.errors import InvalidArgumentError, check_count, choose
 
 # Options of one file format.
 ONLY = {"n_features": "svmlight", "zero_based": "svmlight", "filters": "parquet", "header": "csv", "decimal": "csv"}
-_DEFAULTS = {"header": "auto", "decimal": "."}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,6 @@ class OpenOptions:
     def refuse(self, what: str, *names: str) -> None:
         """Raise InvalidArgumentError if any argument of ``names``, which ``what`` does not support, was set."""
         for name in names:
-            given, default = getattr(self, name), _DEFAULTS.get(name)
+            given, default = getattr(self, name), getattr(OpenOptions, name)
             if given is not default and not (isinstance(given, str) and given == default):
                 raise InvalidArgumentError(f"open_dataset({name}=...) is not for {what}; leave it out.")

@@ -11,12 +11,11 @@ from parsgd.data.columns.column_specs import check_names, declared, index_names,
 from parsgd.data.columns.column_stats import batches, learned
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder, encoder_of
 from parsgd.data.columns.formatted_numbers import HEAD_ROWS, notes_on_numbers
-from parsgd.data.contracts import ArrowSchema, ArrowTable, BatchEncoder, ColumnLearner, Piece, Reading
+from parsgd.data.contracts import ArrowSchema, ArrowTable, BatchEncoder, ColumnLearner, Piece, Reading, reread
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.svmlight import SvmlightColumns
 from parsgd.data.formats.tables import label_type
 from parsgd.data.open_options import OpenOptions
-from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError, InvalidArgumentError
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parsgd.data.columns.encoder import PassThroughEncoder
-from parsgd.data.contracts import Piece
-from parsgd.data.subsets import reread
+from parsgd.data.contracts import Piece, reread
 from parsgd.errors import DataFileError
 
 # Maximum number of classes.

@@ -56,12 +56,9 @@ def pieces_of(sizes, n_features=3, step=3, csr=False, weighted=False, **settings
     return pieces
 
 
-def source_of(sizes=(), pieces=None, csr=False, n_features=3, **settings):
-    keys = ("shuffle", "shuffle_buffer_rows", "values_per_row", "pose", "dtype")
-    given = {key: settings.pop(key) for key in keys if key in settings}
-    pieces = pieces_of(sizes, n_features, csr=csr, **settings) if pieces is None else pieces
-    dtype, posed = given.pop("dtype", "float64"), given.pop("pose", pose)
-    return StreamingSource(tuple(pieces), n_features, dtype, csr, posed, **given)
+def source_of(sizes=(), pieces=None, csr=False, n_features=3, weighted=False, dtype="float64", pose=pose, **settings):
+    pieces = pieces_of(sizes, n_features, csr=csr, weighted=weighted) if pieces is None else pieces
+    return StreamingSource(tuple(pieces), n_features, dtype, csr, pose, **settings)
 
 
 def visited(shard, epoch=0, start=0, seed=7, keep=False):

@@ -89,17 +89,8 @@ def test_a_fit_to_blocks_is_the_fit_to_arrays(blocks, csr, outputs):
     def posed(y, weight):
         return (y.astype(np.int64) % 3 if outputs > 1 else np.where(y % 2 == 0, 1.0, -1.0)), weight
 
-    y = posed(np.arange(81.0), None)[0]
-    model = Linear(
-        4,
-        outputs,
-        loss="log_loss",
-        sparse=csr,
-        schedule="constant",
-        eta0=0.1,
-        positive=(1.0,) * outputs,
-        negative=(1.0,) * outputs,
-    )
+    y, ones = posed(np.arange(81.0), None)[0], (1.0,) * outputs
+    model = Linear(4, outputs, loss="log_loss", sparse=csr, schedule="constant", eta0=0.1, positive=ones, negative=ones)
     streamed = blocks.source(pieces=pieces, csr=csr, n_features=4, shuffle_buffer_rows=16, shuffle=False, pose=posed)
     stored = ArraySource(rows_of(X, y, weight), shuffle=False)
     ours, theirs = (fit(model, LocalSGD(), Serial(), source, max_epochs=3) for source in (streamed, stored))
@@ -316,14 +307,9 @@ def test_an_error_is_raised_at_the_window_in_which_it_lies(blocks):
 def test_a_fit_ends_with_the_error_and_leaves_nothing(blocks, engine):
     pieces = blocks.pieces([12] * 6, step=4)
     pieces[4].bad = 5
+    source = blocks.source(pieces=pieces, shuffle_buffer_rows=8)
     with pytest.raises(DataFileError, match="piece 4"):
-        fit(
-            Linear(3),
-            LocalSGD(sync_every=0.3),
-            engine,
-            blocks.source(pieces=pieces, shuffle_buffer_rows=8),
-            n_workers=2,
-        )
+        fit(Linear(3), LocalSGD(sync_every=0.3), engine, source, n_workers=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parsgd")]
 
 
@@ -334,8 +320,7 @@ def test_errors_of_other_kinds_say_where_they_happened(blocks):
 
     (shard,) = blocks.source(pieces=[Odd("odd.csv", np.ones((4, 3)), np.ones(4))]).split(1, 0)
     with pytest.raises(DataFileError, match=r"odd.csv \(rows 1 to 4\): KeyError: 'colour'"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 @pytest.mark.parametrize("claims", [17, 25])
@@ -343,8 +328,7 @@ def test_a_piece_of_another_size_than_it_said_is_refused(blocks, claims):
     piece = blocks.piece("file 7", np.ones((20, 3)), np.ones(20), claims=claims)
     (shard,) = blocks.source(pieces=[piece]).split(1, 0)
     with pytest.raises(DataFileError, match=f"file 7: {claims} rows were counted when it was opened"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 @pytest.mark.parametrize("csr", [False, True])
@@ -356,14 +340,12 @@ def test_values_that_are_no_numbers_are_refused_with_their_row(blocks, csr, bad)
     pieces[1].x = type(pieces[1].x)(dense) if csr else dense
     (shard,) = blocks.source(pieces=pieces, csr=csr).split(1, 0)
     with pytest.raises(DataFileError, match=rf"piece 1 \(row 14\): a value.* is {bad}"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
     pieces = blocks.pieces([20])
     pieces[0].y[11] = bad
     (shard,) = blocks.source(pieces=pieces).split(1, 0)
     with pytest.raises(DataFileError, match=rf"piece 0 \(row 12\): the target is {bad}"):
-        next(iter(shard.blocks(1, 0)))
-    shard.close()
+        blocks.visited(shard)
 
 
 def test_sums_that_overflow_are_no_error(blocks):

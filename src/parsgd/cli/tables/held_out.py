@@ -9,7 +9,7 @@ import numpy as np
 
 from parsgd.cli.tables.read_data import Data
 from parsgd.data.dataset import Dataset
-from parsgd.data.subsets import labeled_part
+from parsgd.data.sources.part_piece import labeled_part
 from parsgd.data.targets import targets_only
 from parsgd.errors import DataFileError
 

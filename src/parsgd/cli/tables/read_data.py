@@ -17,13 +17,12 @@ from parsgd.data.columns.column_specs import index_names
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import Encoder, PassThroughEncoder
 from parsgd.data.columns.numeric import arrow
-from parsgd.data.contracts import Piece
+from parsgd.data.contracts import Piece, Reading, reread
 from parsgd.data.dataset import Dataset
 from parsgd.data.formats.paths import ENDINGS, Address, find_files, is_address
 from parsgd.data.formats.svmlight import SvmlightColumns, rescaled
 from parsgd.data.formats.tables import label_type, table_pieces
 from parsgd.data.open_dataset import open_dataset
-from parsgd.data.subsets import reread
 from parsgd.errors import DataFileError, did_you_mean
 from parsgd.utils import temporary
 
@@ -201,7 +200,7 @@ def _table(
         pieces = [reread(piece, encoder=held, target=None) for piece in dataset.pieces]
         batches = [chunk.x for piece in pieces for chunk in piece.chunks()]
         table = arrow().Table.from_batches(batches).combine_chunks()
-        dataset = replace(dataset, pieces=tuple(table_pieces(table, name, held, None, None)))
+        dataset = replace(dataset, pieces=tuple(table_pieces(table, name, Reading(held))))
     return Data(name, dataset, all_columns.schema, stream_reason=stream_reason, notes=dataset.notes)
 
 
@@ -225,7 +224,7 @@ def is_svmlight_name(name: str) -> bool:
 
 def _of_table(table: Any, name: str, dtype: str | None = None, notes: Sequence[str] = ()) -> Data:
     names = tuple(table.schema.names)
-    pieces = table_pieces(table, name, PassThroughEncoder(names), None, None)
+    pieces = table_pieces(table, name, Reading(PassThroughEncoder(names)))
     if not pieces:
         raise DataFileError(f"{name}: the file has no rows; at least one was expected.")
     target = TARGET if TARGET in names else None

@@ -12,9 +12,10 @@ from parsgd.data.columns.arrow_values import numbers_in
 from parsgd.data.columns.column_specs import listed as list_names
 from parsgd.data.columns.encoder import PassThroughEncoder
 from parsgd.data.columns.numeric import arrow, flat
+from parsgd.data.contracts import reread
 from parsgd.data.formats.tables import label_type
+from parsgd.data.sources.part_piece import labeled_part
 from parsgd.data.sources.piece_reader import BadRow
-from parsgd.data.subsets import labeled_part, reread
 from parsgd.errors import DataFileError, did_you_mean
 
 

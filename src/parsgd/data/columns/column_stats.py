@@ -12,7 +12,7 @@ import numpy as np
 from parsgd.data.columns.arrow_values import located, texts_in
 from parsgd.data.columns.column_kinds import Kind, Numeric, OneHot
 from parsgd.data.columns.encoder import PassThroughEncoder
-from parsgd.data.subsets import reread
+from parsgd.data.contracts import reread
 from parsgd.errors import DataFileError
 
 # Sample size: at most this many evenly spaced pieces, and this many rows per piece.

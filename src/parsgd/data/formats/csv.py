@@ -10,7 +10,7 @@ from parsgd.data.columns.column_specs import listed
 from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import ArrowSchema, ArrowType, Chunk, Reading
 from parsgd.data.formats.csv_layout import CsvLayout, layout_of, parsed_rows
-from parsgd.data.formats.line_spans import LineSpan, SpanPiece, read_span, spans
+from parsgd.data.formats.line_spans import SpanPiece, blocks_of_rows, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.formats.tables import CHUNK_ROWS, chunk_of
 from parsgd.errors import DataFileError
@@ -27,7 +27,7 @@ class CsvPiece(SpanPiece):
         self.address.check(self.stamp)
         types, at, where = self._types(), 0, str(self.address)
         for block in read_span(self.address, self.span, self.layout.scanner(where)):
-            table = parsed_rows(block, self.layout, types, self.layout.names, where, self.span.first_row + at)
+            table = parsed_rows(block, self.layout, types, where, self.span.first_row + at)
             for batch in table.to_batches(max_chunksize=CHUNK_ROWS):
                 first = self.span.first_row + at
                 yield chunk_of(batch, self.reading, where, first)
@@ -44,11 +44,10 @@ class CsvPiece(SpanPiece):
         Integer columns are read as floats, since later rows may have fractions.
         """
         pa, reading = arrow(), self.reading
-        found = dict(zip(self.layout.names, self.layout.types, strict=True))
         texts, numbers = set(reading.encoder.texts), set(reading.encoder.numbers)
         types: dict[str, ArrowType] = {}
         for name in reading.names:
-            kind = found[name]
+            kind = self.layout.types[name]
             if name in texts or (pa.types.is_null(kind) and name not in numbers and name != reading.weight):
                 kind = pa.string()
             elif pa.types.is_integer(kind) or pa.types.is_null(kind) or (name in numbers and pa.types.is_string(kind)):
@@ -70,13 +69,12 @@ def csv_schema(addresses: Sequence[Address], header: Any, decimal: str) -> tuple
     layouts = [layout_of(address, header, decimal) for address in addresses]
     kinds: dict[str, ArrowType] = dict.fromkeys(layouts[0].names, pa.null())
     for address, layout in zip(addresses, layouts, strict=True):
-        own = dict(zip(layout.names, layout.types, strict=True))
-        lacking = next((name for name in kinds if name not in own), None)
+        lacking = next((name for name in kinds if name not in layout.types), None)
         if lacking is not None:
             raise DataFileError(
                 f"{address}: lacks the column {lacking!r} that {addresses[0]} has; it has {listed(layout.names)}."
             )
-        kinds = {name: own[name] if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
+        kinds = {name: layout.types[name] if pa.types.is_null(kind) else kind for name, kind in kinds.items()}
     return pa.schema(list(kinds.items())), layouts
 
 
@@ -91,15 +89,14 @@ def csv_pieces(
     known, texts = dict(zip(schema.names, schema.types, strict=True)), set(reading.encoder.texts)
     pieces: list[CsvPiece] = []
     for address, layout in zip(addresses, layouts, strict=True):
-        kinds = dict(zip(layout.names, layout.types, strict=True))
         for name in reading.names:
-            wanted = known[name]
-            if name not in texts and _family(kinds[name]) not in (_family(wanted), "nothing"):
+            kind, wanted = layout.types[name], known[name]
+            if name not in texts and _family(kind) not in (_family(wanted), "nothing"):
                 raise DataFileError(
-                    f"{address}: column {name!r} holds {kinds[name]}, and {wanted} in {addresses[0]}. Correct one of"
+                    f"{address}: column {name!r} holds {kind}, and {wanted} in {addresses[0]}. Correct one of"
                     " them, or declare the column in columns= as OneHot, HashedCategories or Text."
                 )
-        types = tuple(known.get(name, pa.string()) for name in layout.names)
+        types = {name: known.get(name, pa.string()) for name in layout.names}
         pieces += _pieces_of(address, replace(layout, types=types), reading)
     return pieces
 
@@ -112,7 +109,6 @@ def _pieces_of(address: Address, layout: CsvLayout, reading: Reading) -> list[Cs
     stamp = address.stamp()
     with address.open() as file:
         file.read(layout.begin)
-        found = spans(file, layout.begin, layout.scanner(str(address)))
-    if address.packed and found:
-        found = [LineSpan(layout.begin, 0, sum(span.n_rows for span in found), 0)]
+        sizes = [(len(block), n_rows) for block, n_rows in blocks_of_rows(file, layout.scanner(str(address)))]
+    found = spans(sizes, layout.begin, address.packed)
     return [CsvPiece(address, span, stamp, layout, reading) for span in found]

@@ -6,8 +6,8 @@ import csv as csv_lines
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class CsvLayout:
     begin: int
     line: int
     decimal: str
-    types: tuple[Any, ...] = ()
+    types: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def scanner(self, name: str) -> RowScanner:
@@ -87,7 +87,7 @@ def layout_of(address: Address, header: Any, decimal: str) -> CsvLayout:
         raise DataFileError(f"{address}: two columns are called {twice[0]!r}; give each its own name. {_HEADER}")
     # columns without a name are ignored, but Arrow needs distinct names
     names = tuple(name or f"Unnamed: {i}" for i, name in enumerate(names))
-    return replace(layout, names=names, types=types, notes=tuple(notes))
+    return replace(layout, names=names, types=dict(zip(names, types, strict=True)), notes=tuple(notes))
 
 
 def _check_encoding(address: Address, head: bytes) -> None:
@@ -164,34 +164,33 @@ def _types(address: Address, layout: CsvLayout) -> tuple[Any, ...]:
         sample, _ = next(blocks_of_rows(file, layout.scanner(where), SAMPLE_BYTES), (b"", 0))
     if not sample.strip():
         return (pa.null(),) * len(layout.names)
-    places = [str(i) for i in range(len(layout.names))]
-    return tuple(parsed_rows(sample, layout, None, places, where, 0).schema.types)
+    # a header may name a column twice
+    numbered = replace(layout, names=tuple(str(i) for i in range(len(layout.names))))
+    return tuple(parsed_rows(sample, numbered, None, where, 0).schema.types)
 
 
-def parsed_rows(
-    block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str], where: str, first_row: int
-) -> Any:
-    """Parse the columns ``types`` of whole rows into an Arrow table; None: all of ``names``, with inferred types.
+def parsed_rows(block: bytes, layout: CsvLayout, types: dict[str, Any] | None, where: str, first_row: int) -> Any:
+    """Parse the columns ``types`` of whole rows into an Arrow table; None: all columns, with inferred types.
 
     Raises DataFileError if a row has too few or too many values, or a value is not of the column's type; names file and
     row.
     """
     pa, block = arrow(), _unpadded(block, layout)
     try:
-        table = _parsed(block, layout, types, names)
+        table = _parsed(block, layout, types)
     except pa.ArrowException as error:
-        raise _parse_error(error, block, layout, types or {}, names, where, first_row) from error
+        raise _parse_error(error, block, layout, types or {}, where, first_row) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise _parse_error(ValueError("binary data"), block, layout, {}, names, where, first_row)
+        raise _parse_error(ValueError("binary data"), block, layout, {}, where, first_row)
     return table
 
 
-def _parsed(block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names: Sequence[str]) -> Any:
+def _parsed(block: bytes, layout: CsvLayout, types: dict[str, Any] | None) -> Any:
     from pyarrow import csv
 
     return csv.read_csv(
         arrow().BufferReader(block),
-        csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
+        csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=layout.names),
         csv.ParseOptions(delimiter=layout.separator, newlines_in_values=b'"' in block),
         csv.ConvertOptions(
             column_types=types,
@@ -205,13 +204,7 @@ def _parsed(block: bytes, layout: CsvLayout, types: dict[str, Any] | None, names
 
 
 def _parse_error(
-    error: Exception,
-    block: bytes,
-    layout: CsvLayout,
-    types: dict[str, Any],
-    names: Sequence[str],
-    where: str,
-    first: int,
+    error: Exception, block: bytes, layout: CsvLayout, types: dict[str, Any], where: str, first: int
 ) -> DataFileError:
     """Build the error with file, row and column of the first invalid value."""
     place = f"{where} (lines counted from row {first + 1:,})" if first else where
@@ -229,14 +222,12 @@ def _parse_error(
     # pyarrow stops at the first column with an invalid value; another one may have an earlier row
     pa, left = arrow(), dict(types)
     unfit: list[tuple[int, str, str]] = []
-    while (found := _BAD_VALUE.search(str(error))) and left.get(name := names[int(found[1])]) not in (
-        None,
-        pa.string(),
-    ):
+    string = pa.string()
+    while (found := _BAD_VALUE.search(str(error))) and left.get(name := layout.names[int(found[1])], string) != string:
         unfit.append((int(found[2]), name, found[3]))
-        left[name] = pa.string()
+        left[name] = string
         try:
-            _parsed(block, layout, left, names)
+            _parsed(block, layout, left)
         except pa.ArrowException as following:
             error = following
     if unfit:

@@ -8,9 +8,9 @@ line ends are part of the value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -226,10 +226,10 @@ def blocks_of_rows(file: BinaryIO, scanner: RowScanner, size: int | None = None)
         yield b"".join(held), n_rows
 
 
-def spans(file: Any, begin: int, scanner: RowScanner) -> list[LineSpan]:
-    """Find the spans of a file, open at ``begin``, in one pass."""
+def spans(sizes: Iterable[tuple[int, int]], begin: int, packed: bool) -> list[LineSpan]:
+    """Make the spans of blocks of ``(length, n_rows)`` from byte ``begin`` on; a compressed file is one span."""
     found, offset, rows = [], begin, 0
-    for block, n_rows in blocks_of_rows(file, scanner):
-        found.append(LineSpan(offset, len(block), n_rows, rows))
-        offset, rows = offset + len(block), rows + n_rows
-    return found
+    for length, n_rows in sizes:
+        found.append(LineSpan(offset, length, n_rows, rows))
+        offset, rows = offset + length, rows + n_rows
+    return [LineSpan(begin, 0, rows, 0)] if packed and found else found

@@ -121,7 +121,7 @@ def check_finite(x: Any, y: Any, weight: Any, name: str, first: int) -> None:
     for what, part in parts:
         if part is None or part.dtype.kind != "f" or np.isfinite(part).all():
             continue
-        bad = int(np.flatnonzero(~np.isfinite(part).reshape(len(part), -1).all(axis=1))[0]) if len(part) else 0
+        bad = int(np.flatnonzero(~np.isfinite(part).reshape(len(part), -1).all(axis=1))[0])
         if what == "feature" and sparse.issparse(x):
             bad = int(np.searchsorted(x.indptr, bad, side="right")) - 1
         raise DataFileError(

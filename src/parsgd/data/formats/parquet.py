@@ -16,7 +16,7 @@ from typing import Any
 from parsgd.data.columns.column_specs import check_names
 from parsgd.data.columns.numeric import arrow, kind_of_type
 from parsgd.data.contracts import Reading
-from parsgd.data.formats.paths import ENDINGS, file_system, find_files, is_address, stamp_of
+from parsgd.data.formats.paths import ENDINGS, Address, file_system, find_files, is_address
 from parsgd.data.formats.row_groups import ParquetFile, RowGroup, filtered, sentence
 from parsgd.errors import DataFileError, InvalidArgumentError
 
@@ -92,12 +92,7 @@ class ParquetFiles:
         """Return the common type of all files; or the first type, and a file with an incompatible type."""
         found = None
         for file in self.files:
-            kind = file.types.get(name)
-            if kind is None:
-                value = file.partition.get(name)
-                kind = None if value is None else arrow().scalar(value).type
-            if kind is None:
-                continue
+            kind = file.type_of(name)
             common = kind if found is None else common_type(found, kind)
             if common is None:
                 return found, file
@@ -199,7 +194,7 @@ def _opened(fragment: Any, system: Any, options: Mapping[str, Any]) -> ParquetFi
 
     path = fragment.path if system is None else system.unstrip_protocol(fragment.path)
     try:
-        stamp = stamp_of(path, options)
+        stamp = Address(path, options).stamp()
         counts = tuple(fragment.metadata.row_group(group.id).num_rows for group in fragment.row_groups)
         types = {field.name: field.type for field in fragment.physical_schema}
     except (arrow().ArrowException, OSError) as error:

@@ -53,8 +53,15 @@ class Address:
         return suffixes[-1] if suffixes else ""
 
     def stamp(self) -> Stamp:
-        """Return size and modification time (if available), to detect changes of the file."""
-        return stamp_of(self.path, self.options)
+        """Return the size in bytes and, if available, the modification time, to detect changes of the file."""
+        if not is_address(self.path):
+            info = os.stat(self.path)
+            return info.st_size, info.st_mtime_ns
+        system, inside = file_system(self.path, self.options)
+        system.invalidate_cache()
+        info = system.info(inside)
+        marks = (info.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
+        return info["size"], next((str(mark) for mark in marks if mark is not None), None)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -153,15 +160,3 @@ def file_system(path: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         raise MissingDependencyError(f"{path} needs another package: {error}") from error
     except ValueError as error:
         raise DataFileError(f"{path}: {error}. Use a local path or an address that fsspec supports.") from error
-
-
-def stamp_of(path: str, options: Mapping[str, Any]) -> Stamp:
-    """Return the size in bytes and, if available, the modification time."""
-    if not is_address(path):
-        info = os.stat(path)
-        return info.st_size, info.st_mtime_ns
-    system, inside = file_system(path, options)
-    system.invalidate_cache()
-    info = system.info(inside)
-    marks = (info.get(key) for key in ("mtime", "LastModified", "created", "ETag"))
-    return info["size"], next((str(mark) for mark in marks if mark is not None), None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from parsgd.data.columns.numeric import arrow
 from parsgd.data.contracts import ArrowBatch, ArrowType, BasePiece, Chunk, LazyRows, Reading
-from parsgd.data.formats.paths import Stamp, file_system, is_address, stamp_of
+from parsgd.data.formats.paths import Address, Stamp, file_system, is_address
 from parsgd.data.formats.tables import targets_and_weights
 from parsgd.data.sources.piece_reader import error_location
 from parsgd.errors import DataFileError
@@ -39,6 +39,10 @@ class ParquetFile:
     types: Mapping[str, Any]
     group_rows: tuple[int, ...]
     stamp: Stamp
+
+    def type_of(self, name: str) -> ArrowType:
+        """Return the type of a column of the file, or of its folder names; null if it is in neither."""
+        return self.types[name] if name in self.types else arrow().scalar(self.partition.get(name)).type
 
     def open(self) -> Any:
         """Open the unchanged file as ``pyarrow.parquet.ParquetFile``.
@@ -69,7 +73,7 @@ class ParquetFile:
     def check(self) -> None:
         """Raise DataFileError if the file is missing, or has changed since it was opened."""
         try:
-            now = stamp_of(self.path, self.options)
+            now = Address(self.path, self.options).stamp()
         except OSError as error:
             raise DataFileError(
                 f"{self.path} is missing: it existed when the data were opened. {_UNCHANGED}"
@@ -151,7 +155,7 @@ class RowGroup(BasePiece):
     def _batches(self, opened: Any) -> Iterator[Any]:
         most = int(np.clip(_DECODED_VALUES // max(len(self.reading.names), 1), _FEWEST_ROWS, _MOST_ROWS))
         # equal parts: a short last part takes as long as a full one
-        rows = -(-self.n_rows // -(-self.n_rows // most)) if self.n_rows else most
+        rows = -(-self.n_rows // -(-self.n_rows // most))
         stored = [name for name in self.reading.names if name in self.file.types]
         if self.filter is None:
             settings = {"batch_size": rows, "row_groups": [self.number], "columns": stored, "use_threads": False}
@@ -214,11 +218,8 @@ def filtered(file: ParquetFile, groups: list[int], columns: list[str], filter: A
     """Yield batches of the rows of some row groups that satisfy an Arrow expression."""
     import pyarrow.dataset as pads
 
-    pa = arrow()
-    fragment = _fragment(file, groups)
-    given = [(name, pa.scalar(value).type) for name, value in file.partition.items() if name not in file.types]
-    scanner = fragment.scanner(
-        schema=pa.schema([*file.types.items(), *given]),
+    scanner = _fragment(file, groups).scanner(
+        schema=arrow().schema([(name, file.type_of(name)) for name in {**file.types, **file.partition}]),
         columns=[name for name in columns if name in file.types],
         filter=filter,
         batch_size=rows,

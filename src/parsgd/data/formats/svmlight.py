@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from parsgd.data.contracts import Chunk, CsrMatrix, Piece
-from parsgd.data.formats.line_spans import LineSpan, RowScanner, SpanPiece, blocks_of_rows, read_span
+from parsgd.data.formats.line_spans import RowScanner, SpanPiece, blocks_of_rows, read_span, spans
 from parsgd.data.formats.paths import Address
 from parsgd.data.sources.part_piece import PartPiece
 from parsgd.errors import DataFileError
@@ -114,19 +114,16 @@ def _scanned(addresses: Sequence[Address], dtype: str) -> tuple[list[SvmlightPie
     pieces: list[SvmlightPiece] = []
     lowest, highest = [(1 << 62, "")], [(-1, "")]
     for address in addresses:
-        stamp, offset, rows = address.stamp(), 0, 0
-        found: list[LineSpan] = []
+        stamp = address.stamp()
+        sizes: list[tuple[int, int]] = []
         with address.open() as file:
             for block, _ in blocks_of_rows(file, RowScanner(str(address), None)):
                 x, y = parsed(block, str(address), dtype)
-                found.append(LineSpan(offset, len(block), len(y), rows))
-                offset, rows = offset + len(block), rows + len(y)
+                sizes.append((len(block), len(y)))
                 if len(x.indices):
                     lowest.append((int(x.indices.min()), str(address)))
                     highest.append((int(x.indices.max()), str(address)))
-        if address.packed:
-            found = [LineSpan(0, 0, rows, 0)] if found else []
-        pieces += [SvmlightPiece(address, span, stamp, 0, 0, dtype) for span in found]
+        pieces += [SvmlightPiece(address, span, stamp, 0, 0, dtype) for span in spans(sizes, 0, address.packed)]
     return pieces, min(lowest), max(highest)
 
 

@@ -10,16 +10,7 @@ import numpy as np
 
 from parsgd.data.columns.arrow_values import bad_value, located, numbers_in, spelled
 from parsgd.data.columns.numeric import arrow, kind_of_type
-from parsgd.data.contracts import (
-    ArrowBatch,
-    ArrowColumn,
-    ArrowTable,
-    ArrowType,
-    BasePiece,
-    BatchEncoder,
-    Chunk,
-    Reading,
-)
+from parsgd.data.contracts import ArrowBatch, ArrowColumn, ArrowTable, ArrowType, BasePiece, Chunk, Reading
 from parsgd.errors import DataFileError
 
 # Rows decoded at a time: few enough for the CPU cache, and enough to amortize a call.
@@ -95,7 +86,7 @@ def _text_targets(column: ArrowColumn, name: str, optional: bool) -> np.ndarray:
     if missing.any() and not optional:
         raise bad_value(name, int(np.argmax(missing)), "is the target, and is missing", _NO_TARGET)
     texts.append("")
-    return np.array(texts, dtype=str)[codes] if len(codes) else np.zeros(0, dtype=str)
+    return np.array(texts, dtype=str)[codes]
 
 
 def _target_text(value: Any) -> str:
@@ -118,7 +109,7 @@ def _converted(y: np.ndarray, labels: str) -> np.ndarray:
 def weights_in(column: ArrowColumn, name: str) -> np.ndarray:
     """Read ``(n_rows,)`` weights; raise if one is missing or negative."""
     weight = numbers_in(column, name)
-    bad = ~(np.isfinite(weight) & (weight >= 0)) if weight.size else np.zeros(0, dtype=bool)
+    bad = ~(np.isfinite(weight) & (weight >= 0))
     if bad.any():
         row = int(np.argmax(bad))
         raise bad_value(name, row, f"is the weight, and is {weight[row]}", "Weights must be finite and >= 0.")
@@ -177,11 +168,8 @@ def _of_pandas(frame: Any) -> Any:
         ) from error
 
 
-def table_pieces(
-    table: ArrowTable, name: str, encoder: BatchEncoder, target: str | None = None, weight: str | None = None
-) -> list[TablePiece]:
+def table_pieces(table: ArrowTable, name: str, reading: Reading) -> list[TablePiece]:
     """Slice the table into pieces without a copy."""
-    reading = Reading(encoder, target, weight)
     return [
         TablePiece(table.slice(start, _PIECE_ROWS), name, start, reading)
         for start in range(0, table.num_rows, _PIECE_ROWS)

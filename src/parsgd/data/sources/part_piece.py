@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.data.contracts import BasePiece, Chunk, Piece, Reading
+from parsgd.data.contracts import BasePiece, Chunk, Piece, Reading, reread
 from parsgd.data.sources.piece_reader import chunks_of
 
 
@@ -67,6 +67,11 @@ class PartPiece(BasePiece):
 def part_of(piece: Piece, taken: np.ndarray) -> PartPiece:
     """Select the rows of the piece for which ``taken (n_rows,)`` is True."""
     return PartPiece(piece, np.packbits(taken), int(taken.sum()))
+
+
+def labeled_part(piece: Piece, taken: np.ndarray) -> PartPiece:
+    """Select rows of a piece that have targets; targets of the other rows may be missing."""
+    return part_of(reread(piece, optional_targets=True), taken)
 
 
 def drawn_rows(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from parsgd.data.sources.piece_reader import PosedRows
@@ -56,6 +57,7 @@ class ExampleStream:
 Pending: TypeAlias = tuple[WindowIndex, Future[ShuffleBuffer]]
 
 
+@dataclass(eq=False)
 class Prefetcher:
     """The current window and the next one.
 
@@ -64,22 +66,15 @@ class Prefetcher:
     does all reading; :meth:`window` raises the errors of the requested window.
     """
 
-    def __init__(
-        self,
-        open: Callable[[WindowIndex], Generator[PosedRows]],
-        n_rows: Callable[[WindowIndex], int],
-        following: Callable[[WindowIndex], WindowIndex | None],
-        new_buffer: Callable[[], ShuffleBuffer],
-    ):
-        self.open: Callable[[WindowIndex], Generator[PosedRows]] = open
-        self.n_rows: Callable[[WindowIndex], int] = n_rows
-        self.following: Callable[[WindowIndex], WindowIndex | None] = following
-        self.new_buffer: Callable[[], ShuffleBuffer] = new_buffer
-        self.thread: Background = Background(1, "parsgd-read")
-        self.stream: ExampleStream | None = None
-        self.here: tuple[WindowIndex, ShuffleBuffer] | None = None
-        self.coming: Pending | None = None
-        self.spare: list[ShuffleBuffer] = []
+    open: Callable[[WindowIndex], Generator[PosedRows]]
+    n_rows: Callable[[WindowIndex], int]
+    following: Callable[[WindowIndex], WindowIndex | None]
+    new_buffer: Callable[[], ShuffleBuffer]
+    thread: Background = field(default_factory=lambda: Background(1, "parsgd-read"), init=False)
+    stream: ExampleStream | None = field(default=None, init=False)
+    here: tuple[WindowIndex, ShuffleBuffer] | None = field(default=None, init=False)
+    coming: Pending | None = field(default=None, init=False)
+    spare: list[ShuffleBuffer] = field(default_factory=list, init=False)
 
     def window(self, place: WindowIndex) -> ShuffleBuffer:
         """Return the window at ``place``, valid until the next one is requested."""

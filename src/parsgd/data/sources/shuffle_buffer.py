@@ -40,7 +40,7 @@ def usual_rows(row_bytes: float) -> int:
 class DenseBuffer:
     """A matrix of ``n_rows``, filled from the first row on."""
 
-    def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
+    def __init__(self, n_rows: int, n_features: int, dtype: str):
         self.matrix: np.ndarray = np.empty((n_rows, n_features), dtype=dtype)
 
     def put(self, at: int, x: Matrix | LazyRows, begin: int, end: int) -> None:
@@ -60,7 +60,7 @@ class DenseBuffer:
 class CsrBuffer:
     """Consecutive CSR rows in arrays that grow on demand."""
 
-    def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None = None):
+    def __init__(self, n_rows: int, n_features: int, dtype: str, values_per_row: float | None):
         values = int(n_rows * (min(_GUESSED_VALUES, n_features) if values_per_row is None else values_per_row) * 1.05)
         self.n_features = n_features
         self.data: np.ndarray = np.empty(values + 1, dtype=dtype)
@@ -75,13 +75,11 @@ class CsrBuffer:
         filled = int(self.indptr[at])
         needed = filled + stop - first
         if needed > len(self.data):
-            self._grow(filled, max(needed, int(len(self.data) * _GROWTH)))
+            size = max(needed, int(len(self.data) * _GROWTH))
+            self.data, self.indices = _grown(self.data, filled, size), _grown(self.indices, filled, size)
         self.data[filled:needed] = x.data[first:stop]
         self.indices[filled:needed] = x.indices[first:stop]
         np.add(x.indptr[begin + 1 : end + 1], filled - first, out=self.indptr[at + 1 : at + 1 + end - begin])
-
-    def _grow(self, filled: int, size: int) -> None:
-        self.data, self.indices = _grown(self.data, filled, size), _grown(self.indices, filled, size)
 
     def rows(self, n_rows: int) -> CsrRows:
         stored = int(self.indptr[n_rows])
@@ -112,9 +110,9 @@ class ShuffleBuffer:
     Refilling the buffer overwrites the result of :meth:`rows`.
     """
 
-    def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None = None):
-        self.x: CsrBuffer | DenseBuffer = (CsrBuffer if sparse else DenseBuffer)(
-            n_rows, n_features, dtype, values_per_row
+    def __init__(self, n_rows: int, n_features: int, dtype: str, sparse: bool, values_per_row: float | None):
+        self.x: CsrBuffer | DenseBuffer = (
+            CsrBuffer(n_rows, n_features, dtype, values_per_row) if sparse else DenseBuffer(n_rows, n_features, dtype)
         )
         self.dtype: str = dtype
         self.size: int = n_rows

@@ -9,10 +9,10 @@ few pieces shuffle worse than a permutation of all rows (docs/results/shuffling.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class StreamingSource:
                 f" {self.shuffle_buffer_rows!r} instead."
             )
 
-    @cached_property
+    @functools.cached_property
     def n_rows(self) -> int:
         return sum(piece.n_rows for piece in self.pieces)
 
@@ -75,7 +75,7 @@ class StreamingSource:
 
         Pieces stay whole if sizes then differ by at most a tenth (:mod:`parsgd.data.sources.partitioning`).
         """
-        spans = self._spans
+        spans = [RowSpan(piece, 0, piece.n_rows) for piece in self.pieces if piece.n_rows]
         shard_fractions = np.ones(n_workers) if shard_fractions is None else np.asarray(shard_fractions, dtype=float)
         if partition == "common_order":
             sizes = part_sizes(self.n_rows, shard_fractions)
@@ -95,7 +95,7 @@ class StreamingSource:
         """
         fewest = min(max(n_rows // _ROWS_PER_PIECE, _FEWEST_PIECES), _DRAWN_PIECES)
         parts = [piece for piece in self.pieces if piece.n_rows]
-        window = ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
+        window = self.new_buffer(n_rows)
         for number, taken in drawn_rows(parts, n_rows, fewest, np.random.default_rng((seed, _DRAW_SEED))):
             if taken.any():
                 part = part_of(parts[number], taken)
@@ -105,50 +105,37 @@ class StreamingSource:
         return window.rows(), replace(self, pieces=tuple(parts))
 
     @property
-    def _spans(self) -> list[RowSpan]:
-        """Return the nonempty pieces."""
-        return [RowSpan(piece, 0, piece.n_rows) for piece in self.pieces if piece.n_rows]
+    def row_bytes(self) -> float:
+        """Memory of one row; for CSR rows estimated if unknown."""
+        return bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
+
+    def new_buffer(self, n_rows: int) -> ShuffleBuffer:
+        """Make an empty buffer for up to ``n_rows`` of its rows."""
+        return ShuffleBuffer(n_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
     def _shard(self, number: int, spans: Sequence[RowSpan], share: int | None = None) -> StreamingShard:
         rows = sum(span.n_rows for span in spans)
-        row_bytes = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row)
-        shuffle_buffer_rows = min(self.shuffle_buffer_rows or usual_rows(row_bytes), max(rows, 1))
-        return StreamingShard(
-            tuple(spans),
-            self.n_features,
-            self.dtype,
-            self.sparse,
-            self.pose,
-            self.shuffle,
-            shuffle_buffer_rows,
-            self.values_per_row,
-            share,
-            number,
-        )
+        shuffle_buffer_rows = min(self.shuffle_buffer_rows or usual_rows(self.row_bytes), max(rows, 1))
+        return StreamingShard(tuple(spans), replace(self, pieces=()), shuffle_buffer_rows, share, number)
 
 
 @dataclass
 class StreamingShard(Shard):
     """The rows of ``spans``, visited window by window.
 
-    With ``share``, all workers use one common order, and this one visits ``share`` rows per epoch. ``number`` is the
-    shard's index, for errors. A shard that fits in one window is read once and kept in memory.
+    ``source`` describes the rows and how they are read; it has no pieces. With ``share``, all workers use one common
+    order, and this one visits ``share`` rows per epoch. ``number`` is the shard's index, for errors. A shard that
+    fits in one window is read once and kept in memory.
     """
 
     spans: tuple[RowSpan, ...]
-    n_features: int
-    dtype: str
-    sparse: bool
-    pose: Pose
-    shuffle: bool
+    source: StreamingSource
     shuffle_buffer_rows: int
-    values_per_row: float | None = None
     share: int | None = None
     number: int = 0
     _ahead: Prefetcher | None = field(default=None, repr=False, compare=False)
     _last_order: tuple[WindowIndex, np.ndarray] | None = field(default=None, repr=False, compare=False)
     n_rows: int = field(init=False)
-    # for CSR rows estimated if unknown
     cost: float = field(init=False)
     # machine that holds most of its rows in memory; None if they must be read
     home: str | None = field(init=False)
@@ -156,8 +143,7 @@ class StreamingShard(Shard):
     def __post_init__(self) -> None:
         self._stored = sum(span.n_rows for span in self.spans)
         self.n_rows = self._stored if self.share is None else self.share
-        size = np.dtype(self.dtype).itemsize + 4 * self.sparse
-        self.cost = bytes_per_row(self.n_features, self.dtype, self.sparse, self.values_per_row) / size
+        self.cost = self.source.row_bytes / (np.dtype(self.source.dtype).itemsize + 4 * self.source.sparse)
         rows: Counter[str] = Counter()
         for span in self.spans:
             if span.piece.home is not None:
@@ -195,7 +181,8 @@ class StreamingShard(Shard):
 
     def _window(self, place: WindowIndex) -> ShuffleBuffer:
         if self._ahead is None:
-            self._ahead = Prefetcher(self._examples, self._size, self._following, self._new_buffer)
+            new_buffer = functools.partial(self.source.new_buffer, self.shuffle_buffer_rows)
+            self._ahead = Prefetcher(self._examples, self._size, self._following, new_buffer)
         try:
             # a single window has the same rows in every epoch, in another visiting order
             return self._ahead.window(WindowIndex(0, 0, 0) if self._one_window else place)
@@ -207,7 +194,7 @@ class StreamingShard(Shard):
         """Return the visiting order of the rows of a window."""
         if self._last_order is None or self._last_order[0] != place:
             order = np.empty(self._size(place), dtype=np.int32)
-            if self.shuffle:
+            if self.source.shuffle:
                 permute = first_use.kernels("shuffling").permute
 
                 permute(order, int(np.random.SeedSequence((*place, _ROW_SEED)).generate_state(1)[0]))
@@ -222,12 +209,12 @@ class StreamingShard(Shard):
         while True:
             for span in self._pieces(place.seed, epoch):
                 if skip < span.n_rows:
-                    yield from span.read(self.pose, skip)
+                    yield from span.read(self.source.pose, skip)
                 skip = max(skip - span.n_rows, 0)
             epoch += 1
 
     def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
-        if not self.shuffle or self._one_window:
+        if not self.source.shuffle or self._one_window:
             return self.spans
         order = np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
         return [self.spans[int(number)] for number in order]
@@ -240,9 +227,6 @@ class StreamingShard(Shard):
             return None
         last = (place.number + 1) * self.shuffle_buffer_rows >= self._stored
         return WindowIndex(place.seed, place.epoch + 1, 0) if last else place._replace(number=place.number + 1)
-
-    def _new_buffer(self) -> ShuffleBuffer:
-        return ShuffleBuffer(self.shuffle_buffer_rows, self.n_features, self.dtype, self.sparse, self.values_per_row)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None, "_last_order": None}

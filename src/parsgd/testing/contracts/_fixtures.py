@@ -19,9 +19,8 @@ def small_report(worker: int, state: np.ndarray, round: int = 0) -> Report:
     return Report(worker, round, state, 10, 10, zero, zero, 0.1, 11.0, np.ones(1), log_contraction=-0.1)
 
 
-def small_model(**settings: Any) -> Linear:
-    described = {"n_features": 5, "loss": "log_loss", "alpha": 0.01, "eta0": 0.1, "schedule": "constant"}
-    return Linear(**{**described, **settings})
+def small_model() -> Linear:
+    return Linear(5, loss="log_loss", alpha=0.01, eta0=0.1, schedule="constant")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +49,7 @@ def _check_pool(engine: core.Engine) -> None:
     shards = [_EmptyShard(100), _EmptyShard(200), _EmptyShard(0)]
     pool = engine.open(_echo, shards, no_progress)
     must_have_members(pool, core.WorkerPool, "WorkerPool")
-    try:
+    with closing(pool):
         now = pool.now()
         for round in range(3):
             if round == 2:
@@ -67,22 +68,16 @@ def _check_pool(engine: core.Engine) -> None:
             must(pool.receive(0) == [], "receive must return no reports when no task is pending.")
             must(pool.now() >= now, "The pool's time must not go back.")
             now = pool.now()
-    finally:
-        pool.close()
 
 
 def _check_errors(engine: core.Engine) -> None:
     pool = engine.open(_fail, [_EmptyShard(1), _EmptyShard(2)], no_progress)
-    try:
+    with closing(pool), suppress(ZeroDivisionError):
         for worker in (0, 1):
             pool.send(Task(worker, 0, np.zeros(1), 0, Budget(1)))
         while pool.receive(1):
             pass
         must(False, "An error in a worker must be raised by receive; it was swallowed.")
-    except ZeroDivisionError:
-        pass
-    finally:
-        pool.close()
 
 
 @dataclass

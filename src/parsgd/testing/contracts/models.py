@@ -130,7 +130,8 @@ def _check_state(model: core.Model) -> None:
         must(not model.finite(broken), f"A state with {value} in it is not finite.")
 
 
-def _check_gradient(model: core.FullGradientModel, rows: Rows, step: float = 1e-6) -> None:
+def _check_gradient(model: core.FullGradientModel, rows: Rows) -> None:
+    step = 1e-6
     rng = np.random.default_rng(SEED)
     state = model.init(SEED).astype(np.float64)
     # a random state avoids kinks, such as that of an l1 penalty at 0
@@ -147,12 +148,11 @@ def _check_gradient(model: core.FullGradientModel, rows: Rows, step: float = 1e-
         )
 
 
-def _run_pass(model: core.Model, rows: Rows, cuts: Sequence[int] = (), lr_scale: float = 1.0, stop: int | None = None):
-    """Return the state after a pass over the rows (or the first ``stop``), the totals and the run."""
-    state, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)[:stop]
+def _run_pass(model: core.Model, rows: Rows, cuts: Sequence[int] = (), lr_scale: float = 1.0):
+    """Return the state after a pass over the rows, the totals and the run."""
+    state, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
     sgd_run = model.sgd_run(state, 1.0, np.full(model.n_outputs, lr_scale), SEED)
-    edges = [0, *cuts, len(order)]
-    for start, end in pairwise(edges):
+    for start, end in pairwise([0, *cuts, len(order)]):
         sgd_run.run(rows, order, start, end)
     totals = sgd_run.take_totals()
     sgd_run.finalize()
