@@ -19,16 +19,8 @@ from parsgd.core.sgd_run import SGDRun
 # full_gradient: FullGradientModel;  features: FeatureModel;  compiled_rounds: CompiledRoundsModel;
 # compiled_gradients: CompiledGradientsModel.
 MODEL_CAPABILITIES = frozenset(
-    {
-        "gradients",
-        "averaging",
-        "linear_state",
-        "shared_steps",
-        "full_gradient",
-        "features",
-        "compiled_rounds",
-        "compiled_gradients",
-    }
+    {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features"}
+    | {"compiled_rounds", "compiled_gradients"}
 )
 
 

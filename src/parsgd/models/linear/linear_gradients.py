@@ -1,6 +1,6 @@
-"""Gradients of a linear model on batches, and the step along summed gradients; in compiled code.
+"""Gradients of a linear model: on batches, with the step along their sum, and on all rows.
 
-Used by algorithms with gradient messages.  :mod:`parsgd.kernels.linear.gradients` has the formulas.
+Those on batches serve algorithms with gradient messages.  :mod:`parsgd.kernels.linear.gradients` has their formulas.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from parsgd.core import Rows, Totals
 from parsgd.core.round_group import RoundGroup
 from parsgd.kernels.lowlevel.gil_threshold import NEVER
 from parsgd.models.linear.linear_sgd_run import without_cache
+from parsgd.models.row_matrix import as_matrix
 from parsgd.utils import first_use
 
 if TYPE_CHECKING:
@@ -69,8 +70,30 @@ def prepare_gradient_rounds(
     hyperparams = model.make_hyperparams()._replace(release_gil_from=NEVER)
     sums = _sum_arguments(model, state, gradient, hyperparams)
     steps = _step_arguments(model, state, lr_scale, hyperparams)
-    make_rounds = first_use.kernels("rounds.gradient_rounds").prepare
+    make_rounds = first_use.kernels("rounds.batch_rounds").prepare
     return partial(make_rounds, tuple(rows), worker, _sum_kernel(model), sums, _step_kernel(model), steps, True)
+
+
+def full_gradient(model: Linear, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+    """Return the objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
+    x = as_matrix(rows, model.n_features)
+    views = model.views(state)
+    margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]
+    values, gradients = model.losses(margins, rows.y)
+    factor = model.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
+    n = len(rows.y)
+    coef = views["coef"].astype(np.float64)
+    strength = 0.0 if model.penalty is None else model.alpha
+    value = float((factor * values).sum()) / n + strength * (
+        0.5 * (1.0 - model.l1_share) * float((coef**2).sum()) + model.l1_share * float(np.abs(coef).sum())
+    )
+    out = np.zeros(model.size)
+    slopes = model.views(out)
+    slopes["coef"][:] = np.asarray(x.T @ (factor * gradients)) / n
+    slopes["coef"] += strength * ((1.0 - model.l1_share) * coef + model.l1_share * np.sign(coef))
+    if model.fit_intercept:
+        slopes["intercept"][:] = (factor * gradients).sum(axis=0) / n
+    return value, out
 
 
 def _hyperparams(model: Linear) -> Hyperparams:

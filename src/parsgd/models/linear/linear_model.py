@@ -27,25 +27,15 @@ from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold
 from parsgd.models.linear import linear_gradients, linear_shared_state
 from parsgd.models.linear.linear_adagrad import AdagradRun
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
-from parsgd.models.row_matrix import as_matrix, matrix_of
+from parsgd.models.row_matrix import matrix_of
 from parsgd.utils import first_use
 
 SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
-_CAPABILITIES = frozenset(
-    {
-        "gradients",
-        "averaging",
-        "linear_state",
-        "shared_steps",
-        "full_gradient",
-        "features",
-        "compiled_rounds",
-        "compiled_gradients",
-    }
-)
+_CAPABILITIES = frozenset({"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features"})
+_COMPILED = frozenset({"compiled_rounds", "compiled_gradients"})
 
 
 @dataclass(frozen=True)
@@ -103,9 +93,10 @@ class Linear:
         offered = _CAPABILITIES - self.unavailable.keys()
         if self.described_loss.is_compiled_separately:
             # code that may raise
-            return offered - {"compiled_rounds", "compiled_gradients"}
+            return offered
         # averages of iterates, and steps whose number depends on the data
-        return offered - {"compiled_rounds"} if self.average or self.schedule in ("pa1", "pa2") else offered
+        has_own_rounds = self.average or self.schedule in ("pa1", "pa2")
+        return offered | (_COMPILED - {"compiled_rounds"} if has_own_rounds else _COMPILED)
 
     @property
     def l1_share(self) -> float:
@@ -249,7 +240,7 @@ class Linear:
         return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)
 
     gradient_sum, apply_gradient = linear_gradients.gradient_sum, linear_gradients.apply_gradient
-    prepare_gradient_rounds = linear_gradients.prepare_gradient_rounds
+    prepare_gradient_rounds, gradient = linear_gradients.prepare_gradient_rounds, linear_gradients.full_gradient
     shared_scalars, from_shared = linear_shared_state.shared_scalars, linear_shared_state.from_shared
 
     def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
@@ -389,24 +380,3 @@ class Linear:
     def intercept_decay(self) -> float:
         """Factor on the intercept's steps."""
         return _SPARSE_INTERCEPT_DECAY if self.sparse else 1.0
-
-    def gradient(self, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
-        """Return the objective (summed over outputs) and its gradient in the state, on all of ``rows``; float64."""
-        x = as_matrix(rows, self.n_features)
-        views = self.views(state)
-        margins = np.asarray(x @ views["coef"].astype(np.float64)) + views["intercept"]
-        values, gradients = self.losses(margins, rows.y)
-        factor = self.example_factors(rows.y, rows.weight if rows.weight.size else np.ones(len(rows.y)))
-        n = len(rows.y)
-        coef = views["coef"].astype(np.float64)
-        strength = 0.0 if self.penalty is None else self.alpha
-        value = float((factor * values).sum()) / n + strength * (
-            0.5 * (1.0 - self.l1_share) * float((coef**2).sum()) + self.l1_share * float(np.abs(coef).sum())
-        )
-        out = np.zeros(self.size)
-        slopes = self.views(out)
-        slopes["coef"][:] = np.asarray(x.T @ (factor * gradients)) / n
-        slopes["coef"] += strength * ((1.0 - self.l1_share) * coef + self.l1_share * np.sign(coef))
-        if self.fit_intercept:
-            slopes["intercept"][:] = (factor * gradients).sum(axis=0) / n
-        return value, out

@@ -44,7 +44,7 @@ def gradient_sum(
     """
     out, totals, n = np.zeros(model.n_gradients, dtype=model.dtype), np.empty((3, 1)), end - first
     arguments = _sum_arguments(model, state, out, seed, max(n, 1), rows, batch, get_gil_threshold())
-    sums = first_use.kernels("network.network_gradients").sum_network_gradients
+    sums = first_use.kernels("network.batch_gradients").sum_network_gradients
     sums(*rows, batch, 0, first, end, len(batch), float(schedule_step), totals, *arguments)
     return out, Totals(n, int(n > 0), totals[0], totals[0])
 
@@ -55,7 +55,7 @@ def apply_gradient(
     """Return the state after one step along the output of :func:`gradient_sum`, summed over a batch."""
     state = state.copy()
     arguments = _step_arguments(model, state, lr_scale, get_gil_threshold())
-    step = first_use.kernels("network.network_gradients").step_network
+    step = first_use.kernels("network.batch_gradients").step_network
     step(0, len(slopes) - 1, float(slopes[-1]), float(schedule_step), slopes, *arguments)
     return state
 
@@ -71,11 +71,11 @@ def prepare_gradient_rounds(
     group: RoundGroup,
     worker: int,
 ) -> Callable[[RoundGroup, np.ndarray], int]:
-    kernels = first_use.kernels("network.network_gradients")
+    kernels = first_use.kernels("network.batch_gradients")
     largest = int(np.diff(group.spans[worker]).max(initial=1))
     sums = _sum_arguments(model, state, gradient, seed, largest, rows, order, NEVER)
     steps = _step_arguments(model, state, lr_scale, NEVER)
-    make_rounds = first_use.kernels("rounds.gradient_rounds").prepare
+    make_rounds = first_use.kernels("rounds.batch_rounds").prepare
     # the norm of the gradient, by which it is clipped, takes all of it
     is_shared_out = model.clip_norm is None
     kernel = kernels.sum_network_gradients

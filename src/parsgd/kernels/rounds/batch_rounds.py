@@ -27,7 +27,7 @@ from parsgd.kernels.rounds.merges import get_share
 U = np.uint64
 
 
-class Services(NamedTuple):
+class BatchServices(NamedTuple):
     """Addresses of the functions that a round calls; ``is_shared_out``: each worker steps on a slice of the state."""
 
     sum_address: int
@@ -56,7 +56,7 @@ def prepare(
     """
     sums = (*rows, order, 0, 0, 0, 0, 0.0, group.totals[0, 0], *sum_arguments)
     steps = (0, 0, 0.0, 0.0, group.states[0], *step_arguments)
-    services = Services(
+    services = BatchServices(
         kernel_address(sum_kernel, sums),
         kernel_address(step_kernel, steps),
         get_clock_address(),
@@ -87,7 +87,7 @@ def has_finite_objective(totals: np.ndarray) -> bool:
 
 @kernel
 def run_gradient_rounds(
-    group: RoundGroup, order: np.ndarray, services: Services, worker: int, rows, sum_arguments, step_arguments
+    group: RoundGroup, order: np.ndarray, services: BatchServices, worker: int, rows, sum_arguments, step_arguments
 ) -> int:
     """Make the rounds of ``worker``; returns the number of merged rounds."""
     token = release_gil(True)
