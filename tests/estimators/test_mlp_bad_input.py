@@ -217,55 +217,9 @@ def test_a_batch_of_an_algorithm_is_checked_by_it():
 # -- data ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.cover(2)
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("layout", ["dense", "csr"])
-def test_rows_that_are_not_finite_are_refused(kind, bad, layout):
-    broken = X.copy()
-    broken[7, 1] = bad
-    refused(kind(), sparse.csr_matrix(broken) if layout == "csr" else broken, Y, match="(?i)nan|infinity")
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_targets_that_are_not_finite_are_refused(kind, bad):
-    refused(kind(), X, np.where(np.arange(60) == 3, bad, Y), match="(?i)nan|infinity|continuous")
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("rows", "y", "match"),
-    [
-        (X[:, 0], Y, "2D array"),
-        (X[None], Y, "dim 3|<= 2"),
-        (X, Y[:-1], "inconsistent"),
-        (X[:0], Y[:0], "0 sample"),
-        (X[:, :0], Y, "0 feature"),
-        (X, None, "y"),
-        (np.full(X.shape, "a"), Y, "convert"),
-    ],
-)
-def test_data_of_the_wrong_shape_are_refused(kind, rows, y, match):
-    refused(kind(), rows, y, match=match)
-
-
-def test_numbers_are_no_classes():
-    refused(MLPClassifier(), X, T, match="Unknown label type")
-
-
 def test_several_classes_a_row_are_no_labels():
     refused(MLPClassifier(), X, np.column_stack([THREE, Y]), match="(?i)multioutput target data is not supported")
     refused(MLPClassifier(), X, MANY + 1, match=r"0 and 1 only. Got \[1 2\]")
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("weight", "match"),
-    [(np.ones(59), "shape"), (np.ones((60, 2)), "1D|shape"), (np.full(60, np.nan), "(?i)nan"), (np.zeros(60), "zero")],
-)
-def test_sample_weights_that_cannot_be_used_are_refused(kind, weight, match):
-    refused(kind(), match=match, sample_weight=weight)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -286,15 +240,6 @@ def test_counts_are_not_negative():
 
 
 # -- validation sets -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_validation_rows_and_targets_belong_together(kind):
-    refused(kind(), match="must be given together", X_val=X)
-    refused(kind(), match="must be given together", y_val=Y)
-    refused(kind(), match="4 features", X_val=X[:, :2], y_val=Y)
-    refused(kind(), match="inconsistent", X_val=X, y_val=Y[:9])
-    refused(kind(), match="(?i)nan", X_val=X * np.nan, y_val=Y)
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
