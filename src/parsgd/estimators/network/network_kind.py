@@ -14,7 +14,7 @@ from parsgd.estimators.fitted.attribute_checks import is_number, problems_of_arr
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, known_name, sum_arrays
 from parsgd.estimators.network import network_onnx, network_to_sklearn
 from parsgd.estimators.network.mlp_base import single_column
-from parsgd.estimators.onnx_nodes import GraphBuilder
+from parsgd.model_io.onnx_graph import Graph
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
 
@@ -104,7 +104,7 @@ class NetworkKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coefs_[0].dtype
 
-    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
