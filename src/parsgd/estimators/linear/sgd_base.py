@@ -225,11 +225,11 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         n_outputs = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
         return rows_per_block(row_values + n_outputs, BLOCK_UNIT)
 
-    def _decision(self, X: Any) -> np.ndarray:
-        """Compute ``X coef_^T + intercept_`` for an array of rows."""
+    def _products(self, X: Any) -> np.ndarray:
+        """Compute ``X coef_^T`` for an array of rows."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True)
 
     # -- model, start state and attributes -----------------------------------------------------------------------------
 
