@@ -15,15 +15,12 @@ from parsgd.training.stopping import StoppingRule
 
 
 def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
-    """Build the scikit-learn optimizer that continues a fitted parsgd network's solver.
+    """Build the scikit-learn optimizer that continues a fitted parsgd network's stochastic solver.
 
     ``parameters`` are the weights and then the biases of scikit-learn's network, which the optimizer updates in place.
-    Returns None for lbfgs, which has no state.
     """
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-    if network.solver == "lbfgs":
-        return None
     moments = _moments_of(network)
     rate = float(network.learning_rate_init)
     if network.solver == "sgd":
