@@ -125,7 +125,7 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     views = model.views(state_vector)
     for view, array in zip(views["coefs"] + views["intercepts"], coefs + intercepts, strict=True):
         view[:] = array
-    fitted._set_weights(model, state_vector)
+    vars(fitted).update(fitted._weights_of(model, state_vector))
     return fitted
 
 
@@ -181,12 +181,10 @@ def _name_outputs(
 ) -> None:
     """Set ``classes_``; convert two softmax outputs for two classes to one sigmoid output."""
     n_outputs = len(intercepts[-1])
-    if classes is None:
-        classes = np.arange(n_outputs if multilabel else max(n_outputs, 2))
-    classes = np.asarray(classes)
-    possible = {n_outputs} if multilabel else {max(n_outputs, 2)}
+    n_classes = n_outputs if multilabel else max(n_outputs, 2)
+    classes = np.arange(n_classes) if classes is None else np.asarray(classes)
     is_sorted = classes.ndim == 1 and np.array_equal(np.unique(classes), classes)
-    if not is_sorted or len(classes) not in possible:
+    if not is_sorted or len(classes) != n_classes:
         raise InvalidArgumentError(
             f"The 'classes' parameter of from_state_dict must name the classes of {n_outputs} outputs, in ascending"
             f" order and each once. Got {classes.tolist()!r} instead."

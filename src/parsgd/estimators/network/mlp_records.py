@@ -31,10 +31,6 @@ class MLPRecords(MLPParams):
         """Delete the stopping rule that calls of partial_fit share."""
         forget(self, "_rule", "_gains")
 
-    def _set_weights(self, model: Network, state: np.ndarray) -> None:
-        for name, value in self._weights_of(model, state).items():
-            setattr(self, name, value)
-
     def _weights_of(self, model: Network, state: np.ndarray) -> dict[str, Any]:
         """Return the attributes that hold a state, without copies."""
         views = model.views(state)
@@ -87,7 +83,10 @@ class MLPRecords(MLPParams):
         With early stopping it restores the best state after too many calls without a better score. With
         ``learning_rate="adaptive"`` it lowers the learning rate.
         """
-        rule, lr_scale = self._partial_fit_rule()
+        if "_rule" not in vars(self):
+            self._rule = self._stopping(None, partial=False)
+            self._gains = np.ones(1)
+        rule, lr_scale = self._rule, self._gains
         if not self.early_stopping:
             if rule.adaptive_from is not None:
                 rule.update(np.array([self.loss_]), state, lr_scale)
@@ -98,11 +97,5 @@ class MLPRecords(MLPParams):
         self.validation_scores_.append(rule.scores[-1])
         self.best_validation_score_ = max(rule.scores)
         if not lr_scale.any():
-            self._set_weights(model, rule.best_state)
+            vars(self).update(self._weights_of(model, rule.best_state))
             self.outcome_ = Outcome.CONVERGED
-
-    def _partial_fit_rule(self) -> tuple[StoppingRule, np.ndarray]:
-        if "_rule" not in vars(self):
-            self._rule = self._stopping(None, partial=False)
-            self._gains = np.ones(1)
-        return self._rule, self._gains
