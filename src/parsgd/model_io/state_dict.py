@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
+from parsgd.estimators.network.mlp_records import set_parameters
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 from parsgd.models.network.network_model import Network
 
@@ -122,9 +123,7 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     fitted.t_ = fitted.n_iter_ = 0
     model = Network(layers, dtype=coefs[0].dtype.name, activation=fitted.activation, **fitted._network_loss())
     state_vector = np.zeros(model.n_parameters, dtype=model.dtype)
-    views = model.views(state_vector)
-    for view, array in zip(views["coefs"] + views["intercepts"], coefs + intercepts, strict=True):
-        view[:] = array
+    set_parameters(model, state_vector, coefs + intercepts)
     vars(fitted).update(fitted._weights_of(model, state_vector))
     return fitted
 

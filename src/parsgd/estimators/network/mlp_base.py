@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.network import lbfgs
 from parsgd.estimators.network.mlp_params import STOCHASTIC, is_stochastic
-from parsgd.estimators.network.mlp_records import MLPRecords
+from parsgd.estimators.network.mlp_records import MLPRecords, layers_of, set_parameters
 from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.estimators.network.network_validation import r2, split_rows
 from parsgd.estimators.sklearn_callbacks import FitTasks, with_callbacks
@@ -304,19 +305,13 @@ class BaseMLP(MLPRecords):
 
     def _resumed(self, model: Network, partial: bool) -> np.ndarray:
         """Build the start state from the fitted parameters and, with ``partial_fit``, the solver's slots."""
-        shapes = [coef.shape for coef in self.coefs_]
-        expected = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
-        if shapes != expected:
+        if [coef.shape for coef in self.coefs_] != list(pairwise(model.sizes)):
             raise InvalidArgumentError(
-                f"This {type(self).__name__} has layers {[*(s[0] for s in shapes), shapes[-1][1]]}; parameters and data"
+                f"This {type(self).__name__} has layers {list(layers_of(self))}; parameters and data"
                 f" now need {list(model.sizes)}. To start again call fit with warm_start=False."
             )
         state = np.zeros(model.n_parameters * (1 + model.n_slots), dtype=model.dtype)
-        views = model.views(state)
-        for view, coef in zip(views["coefs"], self.coefs_, strict=True):
-            view[:] = coef
-        for view, intercept in zip(views["intercepts"], self.intercepts_, strict=True):
-            view[:] = intercept
+        set_parameters(model, state, [*self.coefs_, *self.intercepts_])
         slots = getattr(self, "_slots", None)
         if partial and slots is not None and len(slots) == len(state) - model.n_parameters:
             state[model.n_parameters :] = slots

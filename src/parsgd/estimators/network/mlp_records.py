@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,15 @@ class MLPRecords(MLPParams):
         if not lr_scale.any():
             vars(self).update(self._weights_of(model, rule.best_state))
             self.outcome_ = Outcome.CONVERGED
+
+
+def layers_of(network: Any) -> tuple[int, ...]:
+    """Return the layer sizes of a fitted network, input and output included."""
+    return (network.coefs_[0].shape[0], *(coef.shape[1] for coef in network.coefs_))
+
+
+def set_parameters(model: Network, state: np.ndarray, arrays: Sequence[np.ndarray]) -> None:
+    """Set the parameters in a state to ``arrays``: the weights of all layers, then their biases."""
+    views = model.views(state)
+    for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
+        view[:] = array
