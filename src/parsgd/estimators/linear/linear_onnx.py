@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.estimators.kinds import dense
 from parsgd.kernels import losses
 from parsgd.model_io.onnx_graph import COLUMNS, ROWS, Graph, add_label
 
@@ -58,8 +59,7 @@ def one_class(graph: Graph, model: Any, x: str) -> list[Any]:
 
 def _decision(graph: Graph, coef: Any, intercept: np.ndarray, x: str) -> str:
     """Add ``X coef^T + intercept``."""
-    coef = coef.toarray() if hasattr(coef, "toarray") else coef
-    return graph.node("Gemm", x, coef.T, intercept)
+    return graph.node("Gemm", x, dense(coef).T, intercept)
 
 
 def _normalized(graph: Graph, p: str, n_classes: int) -> str:
