@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
@@ -73,14 +74,8 @@ class Recorder:
         self.others.append("teardown")
 
 
-def weights(model):
-    names = [name for name in ("coef_", "intercept_", "offset_") if hasattr(model, name)]
-    return [getattr(model, name) for name in names] if names else [*model.coefs_, *model.intercepts_]
-
-
 def check_same(ours, theirs, rtol=0.0):
-    for a, b in zip(weights(ours), weights(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol)
+    np.testing.assert_allclose(parameters(ours), parameters(theirs), rtol=rtol)
 
 
 # -- scikit-learn's own --------------------------------------------------------------------------------------------
