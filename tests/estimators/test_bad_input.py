@@ -45,79 +45,53 @@ def refused(estimator, *fitted, match, **fit_params):
     assert not {"coef_", "coefs_"} & vars(estimator).keys()
 
 
+def pairs(table):
+    """Every key with each of its values."""
+    return [(key, value) for key, values in table.items() for value in values]
+
+
 # -- parameters ----------------------------------------------------------------------------------------------------
 
 
+WRONG = {
+    "max_iter": [0, -5, 2.5, "10", True],
+    "tol": [-1e-3, "1e-3", np.nan],
+    "learning_rate": ["optimum", None, ["optimal"]],
+    "eta0": [0.0, -0.1, None, np.nan],
+    "fit_intercept": ["yes", 1],
+    "shuffle": [None],
+    "warm_start": [0],
+    "average": [-1, 0.5],
+    "verbose": [-1, "loud"],
+    "batch_size": [0, 1.5, None],
+    "n_jobs": [0, 1.5, "all", True],
+    "algorithm": ["locale", None, LocalSGD],
+    "engine": ["thread", Serial],
+    "random_state": ["seed", 1.5, -1, 2**32],
+}
+
+
 @pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("max_iter", 0),
-        ("max_iter", -5),
-        ("max_iter", 2.5),
-        ("max_iter", "10"),
-        ("max_iter", True),
-        ("tol", -1e-3),
-        ("tol", "1e-3"),
-        ("tol", np.nan),
-        ("learning_rate", "optimum"),
-        ("learning_rate", None),
-        ("learning_rate", ["optimal"]),
-        ("eta0", 0.0),
-        ("eta0", -0.1),
-        ("eta0", None),
-        ("eta0", np.nan),
-        ("fit_intercept", "yes"),
-        ("fit_intercept", 1),
-        ("shuffle", None),
-        ("warm_start", 0),
-        ("average", -1),
-        ("average", 0.5),
-        ("verbose", -1),
-        ("verbose", "loud"),
-        ("batch_size", 0),
-        ("batch_size", 1.5),
-        ("batch_size", None),
-        ("n_jobs", 0),
-        ("n_jobs", 1.5),
-        ("n_jobs", "all"),
-        ("n_jobs", True),
-        ("algorithm", "locale"),
-        ("algorithm", None),
-        ("algorithm", LocalSGD),
-        ("engine", "thread"),
-        ("engine", Serial),
-        ("random_state", "seed"),
-        ("random_state", 1.5),
-        ("random_state", -1),
-        ("random_state", 2**32),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG))
 def test_a_parameter_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name)
 
 
+WRONG_OF_LOSSES = {
+    "loss": ["hinges", None, 3],
+    "penalty": ["l3", "none"],
+    "alpha": [-1e-4, None],
+    "l1_ratio": [1.5, -0.1],
+    "epsilon": [-0.1],
+    "power_t": ["x"],
+    "validation_fraction": [0.0, 1.0],
+    "n_iter_no_change": [0],
+    "early_stopping": ["yes"],
+}
+
+
 @pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("loss", "hinges"),
-        ("loss", None),
-        ("loss", 3),
-        ("penalty", "l3"),
-        ("penalty", "none"),
-        ("alpha", -1e-4),
-        ("alpha", None),
-        ("l1_ratio", 1.5),
-        ("l1_ratio", -0.1),
-        ("epsilon", -0.1),
-        ("power_t", "x"),
-        ("validation_fraction", 0.0),
-        ("validation_fraction", 1.0),
-        ("n_iter_no_change", 0),
-        ("early_stopping", "yes"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_OF_LOSSES))
 def test_a_parameter_of_losses_and_penalties_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name)
 
