@@ -1,13 +1,11 @@
 """Estimators that train on a Dataset: what holds for arrays holds for rows that are read meanwhile."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 from fitted_parameters import parameters
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 
 import parsgd
 from parsgd import (
@@ -20,6 +18,7 @@ from parsgd import (
 )
 from parsgd.errors import DataFileError, InvalidArgumentError
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 rng = np.random.default_rng(0)
 X = rng.normal(size=(600, 5)).astype(np.float32)
 Y = X @ np.array([1.0, -2.0, 0.5, 0.0, 1.0]) + 0.1 * rng.normal(size=600)
@@ -37,13 +36,6 @@ FACES = {
     "network, three classes": (MLPClassifier(4, max_iter=2, batch_size=32), LABELS),
     "network, regression": (MLPRegressor(hidden_layer_sizes=4, max_iter=2, batch_size=32, solver="sgd"), Y),
 }
-
-
-@pytest.fixture(autouse=True)
-def few_epochs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 @pytest.fixture(params=FACES)

@@ -8,7 +8,6 @@ import pytest
 from fitted_parameters import parameters
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,6 +16,7 @@ import parsgd
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X = unit_rows(300, 6)
 Y = labels(X)
 T = targets(X)
@@ -32,13 +32,6 @@ FACES = {
     "network regressor": (parsgd.MLPRegressor(**NETWORK), T, "r2"),
     "lbfgs": (parsgd.MLPRegressor(solver="lbfgs", **NETWORK), T, "r2"),
 }
-
-
-@pytest.fixture(autouse=True)
-def few_epochs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 @pytest.fixture(params=FACES)
