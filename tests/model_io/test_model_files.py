@@ -17,7 +17,6 @@ from safetensors.numpy import save as serialize
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 import parsgd
@@ -27,6 +26,7 @@ from parsgd.model_io import model_files, safetensors_file
 from parsgd.model_io.packing import pack, unpack
 from parsgd.training.stopping import StoppingRule
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DIGITS, IRIS, CANCER, DIABETES = (
     load(return_X_y=True) for load in (load_digits, load_iris, load_breast_cancer, load_diabetes)
 )
@@ -60,9 +60,7 @@ def network(data=IRIS, kind=parsgd.MLPClassifier, dtype=np.float64, **params):
     X, y = data
     X = scale(X).astype(dtype)
     model = kind(**{"hidden_layer_sizes": (7, 5), "max_iter": 3, "random_state": 0, "n_jobs": 1, **params})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(X, y), X
+    return model.fit(X, y), X
 
 
 def numbers(y, **params):
