@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from parsgd.core import Algorithm, Engine, Model
     from parsgd.estimators.validation.argument_types import CheckpointLike, RandomState
 
-MAX_INT = np.iinfo(np.int32).max
 _FLOATS = (np.float64, np.float32)
 
 

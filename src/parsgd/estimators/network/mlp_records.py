@@ -50,7 +50,6 @@ class MLPRecords(MLPParams):
         """
         losses, scores = epochs_of(fit, self.algorithm_.algorithm.traits.one_shot)
         self.loss_curve_: list[float] = [*getattr(self, "loss_curve_", ()), *losses]
-        self.loss_ = self.loss_curve_[-1]
         costs = [-score for score in scores] if self.early_stopping else losses
         # a private attribute of scikit-learn that its own tests, and other programs, read
         self._no_improvement_count = idle_epochs(costs, self.tol)
