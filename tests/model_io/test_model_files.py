@@ -354,6 +354,15 @@ def seal(head, document, arrays) -> bytes:
     return b"".join(safetensors_file.serialize(model_files.KIND, head, arrays))
 
 
+def check_refused(model, change, said, path):
+    """Change the content of a saved model, and load it."""
+    content = parts(model, path)
+    change(*content)
+    path.write_bytes(seal(*content))
+    with pytest.raises(ModelFileError, match=said):
+        model_files.load(path)
+
+
 def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
     model = classifier()[0]
     for where in ({"address": "tcp://203.0.113.7:8786"}, {"scheduler_file": "/scratch/me/scheduler.json"}):
@@ -398,12 +407,7 @@ def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
     ],
 )
 def test_inconsistent_content_is_refused_by_name(change, said, tmp_path):
-    path = tmp_path / "m.parsgd"
-    content = parts(classifier()[0], path)
-    change(*content)
-    path.write_bytes(seal(*content))
-    with pytest.raises(ModelFileError, match=said):
-        model_files.load(path)
+    check_refused(classifier()[0], change, said, tmp_path / "m.parsgd")
 
 
 @pytest.mark.parametrize(
@@ -436,12 +440,7 @@ def test_inconsistent_content_is_refused_by_name(change, said, tmp_path):
     ],
 )
 def test_inconsistent_networks_are_refused_by_name(change, said, tmp_path):
-    path = tmp_path / "m.parsgd"
-    content = parts(network()[0], path)
-    change(*content)
-    path.write_bytes(seal(*content))
-    with pytest.raises(ModelFileError, match=said):
-        model_files.load(path)
+    check_refused(network()[0], change, said, tmp_path / "m.parsgd")
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------
