@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from scipy import sparse
 
 import parsgd
@@ -32,12 +33,6 @@ FITS = {
     "network": lambda X, y, v, w: parsgd.MLPClassifier((4,), max_iter=3, random_state=0).fit(X, y, w),
     "lbfgs": lambda X, y, v, w: parsgd.MLPRegressor(**LBFGS).fit(X, v, w),
 }
-
-
-def parameters(model):
-    if hasattr(model, "coefs_"):
-        return np.concatenate([part.ravel() for part in (*model.coefs_, *model.intercepts_)])
-    return np.append(model.coef_.ravel(), getattr(model, "intercept_", getattr(model, "offset_", 0.0)))
 
 
 def outputs(model, X):

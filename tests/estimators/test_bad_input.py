@@ -24,6 +24,7 @@ from parsgd.testing.problems import labels, targets, unit_rows
 X = unit_rows(60, 4)
 Y = labels(X)
 ESTIMATORS = (SGDClassifier, SGDRegressor, SGDOneClassSVM)
+SUPERVISED = (SGDClassifier, SGDRegressor, MLPClassifier, MLPRegressor)
 
 
 @pytest.fixture(autouse=True)
@@ -41,82 +42,56 @@ def works():
 def refused(estimator, *fitted, match, **fit_params):
     with pytest.raises(ValueError, match=match):
         estimator.fit(*(fitted or (X, Y)), **fit_params)
-    assert not hasattr(estimator, "coef_")
+    assert not {"coef_", "coefs_"} & vars(estimator).keys()
+
+
+def pairs(table):
+    """Every key with each of its values."""
+    return [(key, value) for key, values in table.items() for value in values]
 
 
 # -- parameters ----------------------------------------------------------------------------------------------------
 
 
+WRONG = {
+    "max_iter": [0, -5, 2.5, "10", True],
+    "tol": [-1e-3, "1e-3", np.nan],
+    "learning_rate": ["optimum", None, ["optimal"]],
+    "eta0": [0.0, -0.1, None, np.nan],
+    "fit_intercept": ["yes", 1],
+    "shuffle": [None],
+    "warm_start": [0],
+    "average": [-1, 0.5],
+    "verbose": [-1, "loud"],
+    "batch_size": [0, 1.5, None],
+    "n_jobs": [0, 1.5, "all", True],
+    "algorithm": ["locale", None, LocalSGD],
+    "engine": ["thread", Serial],
+    "random_state": ["seed", 1.5, -1, 2**32],
+}
+
+
 @pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("max_iter", 0),
-        ("max_iter", -5),
-        ("max_iter", 2.5),
-        ("max_iter", "10"),
-        ("max_iter", True),
-        ("tol", -1e-3),
-        ("tol", "1e-3"),
-        ("tol", np.nan),
-        ("learning_rate", "optimum"),
-        ("learning_rate", None),
-        ("learning_rate", ["optimal"]),
-        ("eta0", 0.0),
-        ("eta0", -0.1),
-        ("eta0", None),
-        ("eta0", np.nan),
-        ("fit_intercept", "yes"),
-        ("fit_intercept", 1),
-        ("shuffle", None),
-        ("warm_start", 0),
-        ("average", -1),
-        ("average", 0.5),
-        ("verbose", -1),
-        ("verbose", "loud"),
-        ("batch_size", 0),
-        ("batch_size", 1.5),
-        ("batch_size", None),
-        ("n_jobs", 0),
-        ("n_jobs", 1.5),
-        ("n_jobs", "all"),
-        ("n_jobs", True),
-        ("algorithm", "locale"),
-        ("algorithm", None),
-        ("algorithm", LocalSGD),
-        ("engine", "thread"),
-        ("engine", Serial),
-        ("random_state", "seed"),
-        ("random_state", 1.5),
-        ("random_state", -1),
-        ("random_state", 2**32),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG))
 def test_a_parameter_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name)
 
 
+WRONG_OF_LOSSES = {
+    "loss": ["hinges", None, 3],
+    "penalty": ["l3", "none"],
+    "alpha": [-1e-4, None],
+    "l1_ratio": [1.5, -0.1],
+    "epsilon": [-0.1],
+    "power_t": ["x"],
+    "validation_fraction": [0.0, 1.0],
+    "n_iter_no_change": [0],
+    "early_stopping": ["yes"],
+}
+
+
 @pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("loss", "hinges"),
-        ("loss", None),
-        ("loss", 3),
-        ("penalty", "l3"),
-        ("penalty", "none"),
-        ("alpha", -1e-4),
-        ("alpha", None),
-        ("l1_ratio", 1.5),
-        ("l1_ratio", -0.1),
-        ("epsilon", -0.1),
-        ("power_t", "x"),
-        ("validation_fraction", 0.0),
-        ("validation_fraction", 1.0),
-        ("n_iter_no_change", 0),
-        ("early_stopping", "yes"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_OF_LOSSES))
 def test_a_parameter_of_losses_and_penalties_that_cannot_be_used_is_named(kind, name, value):
     refused(kind(**{name: value}), match=name)
 
@@ -204,7 +179,7 @@ def test_a_loss_without_a_gradient_is_no_loss():
 
 
 @pytest.mark.cover(2)
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", [*SUPERVISED, SGDOneClassSVM])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 def test_rows_that_are_not_finite_are_refused(kind, bad, layout):
@@ -213,13 +188,13 @@ def test_rows_that_are_not_finite_are_refused(kind, bad, layout):
     refused(kind(), sparse.csr_matrix(broken) if layout == "csr" else broken, Y, match="(?i)nan|infinity")
 
 
-@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+@pytest.mark.parametrize("kind", SUPERVISED)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_targets_that_are_not_finite_are_refused(kind, bad):
     refused(kind(), X, np.where(np.arange(60) == 3, bad, Y), match="(?i)nan|infinity|continuous")
 
 
-@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+@pytest.mark.parametrize("kind", SUPERVISED)
 @pytest.mark.parametrize(
     ("rows", "y", "match"),
     [
@@ -228,7 +203,6 @@ def test_targets_that_are_not_finite_are_refused(kind, bad):
         (X, Y[:-1], "inconsistent"),
         (X[:0], Y[:0], "0 sample"),
         (X[:, :0], Y, "0 feature"),
-        (X, np.tile(Y, (2, 1)).T, "1d|y should be"),
         (X, None, "y"),
         (np.full(X.shape, "a"), Y, "convert"),
     ],
@@ -237,20 +211,26 @@ def test_data_of_the_wrong_shape_are_refused(kind, rows, y, match):
     refused(kind(), rows, y, match=match)
 
 
+@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+def test_linear_models_have_one_target_a_row(kind):
+    refused(kind(), X, np.tile(Y, (2, 1)).T, match="1d|y should be")
+
+
 @pytest.mark.parametrize("loss", ["hinge", "softmax"])
 def test_one_class_is_none(loss):
     refused(SGDClassifier(loss), X, np.zeros(60), match="greater than one; got 1 class")
 
 
-def test_numbers_are_no_classes():
-    refused(SGDClassifier(), X, targets(X), match="Unknown label type")
+@pytest.mark.parametrize("kind", [SGDClassifier, MLPClassifier])
+def test_numbers_are_no_classes(kind):
+    refused(kind(), X, targets(X), match="Unknown label type")
 
 
 def test_counts_are_not_negative():
     refused(SGDRegressor("poisson"), X, targets(X) - 10.0, match="y >= 0; the smallest one is -1")
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", [*SUPERVISED, SGDOneClassSVM])
 @pytest.mark.parametrize(
     ("weight", "match"),
     [(np.ones(59), "shape"), (np.ones((60, 2)), "1D|shape"), (np.full(60, np.nan), "(?i)nan"), (np.zeros(60), "zero")],
@@ -298,11 +278,13 @@ def test_a_start_of_the_wrong_shape_is_refused(kind, given):
     refused(kind(), match="does not match dataset", **given)
 
 
-@pytest.mark.parametrize("kind", [SGDClassifier, SGDRegressor])
+@pytest.mark.parametrize("kind", SUPERVISED)
 def test_validation_rows_and_targets_belong_together(kind):
     refused(kind(), match="must be given together", X_val=X)
     refused(kind(), match="must be given together", y_val=Y)
-    refused(kind(), match="features", X_val=X[:, :2], y_val=Y)
+    refused(kind(), match="4 features", X_val=X[:, :2], y_val=Y)
+    refused(kind(), match="inconsistent", X_val=X, y_val=Y[:9])
+    refused(kind(), match="(?i)nan", X_val=X * np.nan, y_val=Y)
 
 
 def test_validation_labels_are_among_the_classes():

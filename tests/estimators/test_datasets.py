@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fitted_parameters import parameters
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -44,14 +45,8 @@ def blocks(x=X, y=Y, *more, size=150):
     return open_dataset([tuple(p[i : i + size] for p in (x, y, *more)) for i in range(0, len(y), size)])
 
 
-def parameters(model):
-    names = ("coef_", "intercept_", "offset_", "coefs_", "intercepts_")
-    found = [getattr(model, name) for name in names if hasattr(model, name)]
-    return [np.asarray(a) for part in found for a in (part if isinstance(part, list) else [part])]
-
-
 def same(ours, theirs):
-    return all(np.array_equal(a, b) for a, b in zip(parameters(ours), parameters(theirs), strict=True))
+    return np.array_equal(parameters(ours), parameters(theirs))
 
 
 # -- laws --------------------------------------------------------------------------------------------------------------

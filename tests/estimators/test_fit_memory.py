@@ -1,4 +1,4 @@
-"""Memory of fits with several outputs: one state, which is also the result."""
+"""Memory of fits: one state, which is also the result."""
 
 import pickle
 import tracemalloc
@@ -70,3 +70,15 @@ def test_large_coefficients_are_saved_and_converted(tmp_path):
     model.sparsify().densify()
     np.testing.assert_array_equal(model.decision_function(X), expected)
     model.partial_fit(X, y)
+
+
+def test_one_worker_keeps_one_state():
+    n = 1_000_000
+    rows = sparse.random(50, n, 1e-5, format="csr", random_state=0)
+    y = np.arange(50) % 2
+    model = SGDClassifier(random_state=0)
+    model.partial_fit(rows, y, classes=[0, 1])
+    size = model.coef_.nbytes
+    # the old coefficients are there before, the new ones come on top
+    assert rise(lambda: model.partial_fit(rows, y)) < 1.2 * size
+    assert rise(lambda: SGDClassifier(max_iter=2, tol=None).fit(rows, y)) < 1.2 * size

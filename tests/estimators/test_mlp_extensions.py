@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from fitted_parameters import parameters
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -32,10 +33,6 @@ SMALL = {"hidden_layer_sizes": (8,), "random_state": 0, "max_iter": 6, "batch_si
 
 # most fits here are as short as what they show allows
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer.*:sklearn.exceptions.ConvergenceWarning")
-
-
-def parameters(model):
-    return np.concatenate([part.ravel() for part in (*model.coefs_, *model.intercepts_)])
 
 
 def digits(**settings):

@@ -5,7 +5,6 @@ Data and rates are such that rounding errors do not grow, so that results agree 
 
 import inspect
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ import parsgd
 from parsgd import MLPClassifier, MLPRegressor
 from parsgd.testing.problems import labels, targets, unit_rows
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DIGITS, NUMBERS = (part[:400] for part in load_digits(return_X_y=True))
 DIGITS = DIGITS / 16.0
 X = unit_rows(150, 6)
@@ -63,12 +63,10 @@ ATTRIBUTES = (
 def both(name, fit=None, **settings):
     """The same fit by scikit-learn and by us."""
     fitted = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for kind, extra in ((getattr(neural_network, name), {}), (getattr(parsgd, name), {"n_jobs": 1})):
-            model = kind(**{**QUICK, **settings}, **extra)
-            fit(model)
-            fitted.append(model)
+    for kind, extra in ((getattr(neural_network, name), {}), (getattr(parsgd, name), {"n_jobs": 1})):
+        model = kind(**{**QUICK, **settings}, **extra)
+        fit(model)
+        fitted.append(model)
     return fitted
 
 
@@ -426,10 +424,8 @@ def test_every_warm_start_has_patience_of_its_own():
 
 def test_without_a_warm_start_every_fit_begins_anew():
     again = MLPClassifier(**QUICK)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        once = [coef.copy() for coef in again.fit(X, FOUR).coefs_]
-        again.partial_fit(X, FOUR).fit(X, FOUR)
+    once = [coef.copy() for coef in again.fit(X, FOUR).coefs_]
+    again.partial_fit(X, FOUR).fit(X, FOUR)
     for first, second in itertools.zip_longest(once, again.coefs_):
         np.testing.assert_array_equal(first, second)
     assert len(again.loss_curve_) == again.n_iter_ == 6
@@ -446,10 +442,9 @@ def test_a_batch_larger_than_the_data_is_warned_of_and_cut(kind):
     assert len(caught) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*batch_size")
 def test_a_batch_larger_than_the_data_makes_scikit_learns_steps():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*batch_size")
-        assert_same(*both("MLPClassifier", lambda m: m.fit(X, FOUR), batch_size=10_000))
+    assert_same(*both("MLPClassifier", lambda m: m.fit(X, FOUR), batch_size=10_000))
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, neural_network.MLPClassifier])

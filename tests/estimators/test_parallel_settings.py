@@ -5,6 +5,7 @@ import warnings
 import joblib
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV
@@ -42,10 +43,6 @@ def many_cores(monkeypatch):
     monkeypatch.setattr(auto_select.joblib, "cpu_count", lambda: 64)
 
 
-def weights(model):
-    return model.coefs_[0] if hasattr(model, "coefs_") else model.coef_
-
-
 def fitted(model, y, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two passes are not convergence
@@ -54,12 +51,12 @@ def fitted(model, y, **settings):
 
 @pytest.mark.parametrize(("model", "y"), ESTIMATORS, ids=lambda value: type(value).__name__)
 def test_few_rows_give_the_model_of_one_worker_whatever_the_cores_and_the_configuration(many_cores, model, y):
-    alone = weights(fitted(model, y, n_jobs=1)).copy()
+    alone = parameters(fitted(model, y, n_jobs=1))
     for n_jobs in (None, -1, -8, 3):
-        np.testing.assert_array_equal(weights(fitted(model, y, n_jobs=n_jobs)), alone)
+        np.testing.assert_array_equal(parameters(fitted(model, y, n_jobs=n_jobs)), alone)
     for configured in (64, -1):
         with joblib.parallel_config(n_jobs=configured):
-            np.testing.assert_array_equal(weights(fitted(model, y, n_jobs=None)), alone)
+            np.testing.assert_array_equal(parameters(fitted(model, y, n_jobs=None)), alone)
     assert fitted(model, y, n_jobs=3, algorithm="local").algorithm_.n_workers == 3
 
 

@@ -4,7 +4,6 @@ import copy
 import pickle
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from sklearn.base import clone
 import parsgd
 from parsgd.kernels.losses import CLASSIFIER, names
 
+# all fits here are of two passes
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 LABELS = np.argsort(np.argsort(ROWS[:, 0])) // 20
@@ -38,12 +39,6 @@ class Softened:
         return f"Softened({self.width})"
 
 
-def fitted(model, dtype=np.float64):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two passes are not convergence
-        return model.fit(ROWS.astype(dtype), LABELS)
-
-
 def check_same(again, model, X):
     assert type(again) is type(model)
     assert vars(again).keys() == vars(model).keys()
@@ -54,7 +49,8 @@ def check_same(again, model, X):
 
 @given(st.sampled_from(names(CLASSIFIER)), st.sampled_from([np.float32, np.float64]), PROTOCOLS)
 def test_pickled_classifiers_predict_the_same_and_go_on_alike(loss, dtype, protocol):
-    model, X = fitted(parsgd.SGDClassifier(loss, average=5, **SHORT), dtype), ROWS.astype(dtype)
+    X = ROWS.astype(dtype)
+    model = parsgd.SGDClassifier(loss, average=5, **SHORT).fit(X, LABELS)
     again = pickle.loads(pickle.dumps(model, protocol))
     check_same(again, model, X)
     assert again.get_params() == model.get_params()
@@ -77,7 +73,7 @@ OTHERS = [
 @pytest.mark.parametrize("model", OTHERS, ids=lambda model: str(model)[:70])
 @pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, copy.copy], ids="pdc")
 def test_copies_predict_the_same(model, copied):
-    model = fitted(clone(model))
+    model = clone(model).fit(ROWS, LABELS)
     again = copied(model)
     check_same(again, model, ROWS)
     assert again.get_params().keys() == model.get_params().keys()
@@ -86,7 +82,7 @@ def test_copies_predict_the_same(model, copied):
 
 @pytest.mark.parametrize("model", OTHERS, ids=lambda model: str(model)[:70])
 def test_a_deep_copy_shares_no_memory_and_a_clone_is_not_fitted(model):
-    model = fitted(clone(model))
+    model = clone(model).fit(ROWS, LABELS)
     coefs = model.coefs_[0] if hasattr(model, "coefs_") else model.coef_
     before, again = coefs.copy(), copy.deepcopy(model)
     for array in again.coefs_ if hasattr(again, "coefs_") else [again.coef_]:
@@ -124,7 +120,7 @@ def test_a_model_with_its_own_loss_is_unpickled_by_another_process(tmp_path):
         import own
 
         # as if it had been fitted with it, without the time that compiling takes
-        model = fitted(parsgd.SGDRegressor(**SHORT)).set_params(loss=own.Squared())
+        model = parsgd.SGDRegressor(**SHORT).fit(ROWS, LABELS).set_params(loss=own.Squared())
         (tmp_path / "m.pickle").write_bytes(pickle.dumps(model))
     finally:
         sys.path.remove(str(tmp_path))

@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +16,7 @@ import parsgd
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.testing.problems import labels, targets, unit_rows
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X = unit_rows(300, 6)
 Y = labels(X)
 T = targets(X)
@@ -31,13 +32,6 @@ FACES = {
     "network regressor": (parsgd.MLPRegressor(**NETWORK), T, "r2"),
     "lbfgs": (parsgd.MLPRegressor(solver="lbfgs", **NETWORK), T, "r2"),
 }
-
-
-@pytest.fixture(autouse=True)
-def few_epochs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 @pytest.fixture(params=FACES)
@@ -73,14 +67,8 @@ class Recorder:
         self.others.append("teardown")
 
 
-def weights(model):
-    names = [name for name in ("coef_", "intercept_", "offset_") if hasattr(model, name)]
-    return [getattr(model, name) for name in names] if names else [*model.coefs_, *model.intercepts_]
-
-
 def check_same(ours, theirs, rtol=0.0):
-    for a, b in zip(weights(ours), weights(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol)
+    np.testing.assert_allclose(parameters(ours), parameters(theirs), rtol=rtol)
 
 
 # -- scikit-learn's own --------------------------------------------------------------------------------------------

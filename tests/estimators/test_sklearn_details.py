@@ -5,14 +5,15 @@ import warnings
 
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from scipy import sparse
 from sklearn import linear_model, neural_network
-from sklearn.exceptions import ConvergenceWarning
 
 import parsgd
 from parsgd.errors import DivergedError, DivergenceWarning, InvalidArgumentError, Outcome
 from parsgd.kernels.losses import CLASSIFIER, ONE_CLASS, REGRESSOR, names
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6))
 MEANS = X @ RNG.normal(size=6)
@@ -20,16 +21,6 @@ TWO, THREE = (MEANS > 0).astype(int), np.digitize(MEANS, [-1, 1])
 SHORT = {"max_iter": 8, "tol": None, "random_state": 0}
 NETWORK = {"hidden_layer_sizes": (4,), "max_iter": 8, "random_state": 0}
 LINEAR = [parsgd.SGDClassifier, parsgd.SGDRegressor, parsgd.SGDOneClassSVM]
-
-
-def fit(model, *data, **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(*data, **settings)
-
-
-def weights_of(model):
-    return model.coefs_ if hasattr(model, "coefs_") else [model.coef_, model.intercept_]
 
 
 # -- scores and best epochs --------------------------------------------------------------------------------------------
@@ -53,11 +44,9 @@ SCORED = [
 @pytest.mark.parametrize("kind", [np.float64, np.float32, sparse.csr_matrix])
 def test_scoring_validation_rows_changes_no_bit_of_the_fit(model, y, kind):
     rows = kind(X)
-    plain = fit(model, rows, y)
-    weights = weights_of(plain)
-    scored = fit(model, rows, y, X_val=rows[:20], y_val=y[:20])
-    for before, after in zip(weights, weights_of(scored), strict=True):
-        np.testing.assert_array_equal(after, before)
+    plain = parameters(model.fit(rows, y))
+    scored = parameters(model.fit(rows, y, X_val=rows[:20], y_val=y[:20]))
+    np.testing.assert_array_equal(scored, plain)
 
 
 STEEP = {"activation": "identity", "solver": "sgd", "early_stopping": True, "shuffle": False, "max_iter": 20}
@@ -112,7 +101,7 @@ def test_non_finite_network_weights_are_called_what_scikit_learn_calls_them():
 def test_float32_networks_are_as_close_to_float64_as_scikit_learns():
     def distance(kind):
         settings = {"hidden_layer_sizes": (5, 3), "max_iter": 100, "shuffle": False, "random_state": 0, "alpha": 1e-5}
-        double, single = (fit(kind(**settings), X.astype(dtype), MEANS) for dtype in (np.float64, np.float32))
+        double, single = (kind(**settings).fit(X.astype(dtype), MEANS) for dtype in (np.float64, np.float32))
         return max(np.abs(a - b).max() for a, b in zip(double.coefs_, single.coefs_, strict=True))
 
     assert distance(parsgd.MLPRegressor) < 2 * distance(neural_network.MLPRegressor)
@@ -121,7 +110,7 @@ def test_float32_networks_are_as_close_to_float64_as_scikit_learns():
 @pytest.mark.parametrize("settings", [{}, {"average": True}, {"penalty": "l1"}, {"learning_rate": "constant"}], ids=str)
 def test_float32_regression_is_close_to_float64(settings):
     double, single = (
-        fit(parsgd.SGDRegressor(random_state=0, max_iter=50, tol=None, **settings), X.astype(dtype), 100 * MEANS + 7)
+        parsgd.SGDRegressor(random_state=0, max_iter=50, tol=None, **settings).fit(X.astype(dtype), 100 * MEANS + 7)
         for dtype in (np.float64, np.float32)
     )
     np.testing.assert_allclose(single.coef_, double.coef_, rtol=0, atol=1e-5 * np.abs(double.coef_).max())
@@ -173,7 +162,7 @@ def test_networks_print_scikit_learns_lines(capsys, verbose):
     settings = NETWORK | {"shuffle": False, "verbose": verbose, "early_stopping": True, "solver": "sgd"}
     printed = []
     for kind in (parsgd.MLPClassifier, neural_network.MLPClassifier):
-        fit(kind(**settings), X, TWO)
+        kind(**settings).fit(X, TWO)
         printed.append(re.findall(r"^(?:Iteration|Validation).*", capsys.readouterr().out, flags=re.M))
     assert len(printed[0]) == 16
     assert printed[0] == printed[1]
@@ -184,7 +173,7 @@ def test_linear_models_print_epochs_and_losses_as_scikit_learn_does(capsys, y):
     name = "SGDClassifier" if y is TWO else "SGDRegressor"
     printed = []
     for home in (parsgd, linear_model):
-        fit(getattr(home, name)(verbose=1, **SHORT), X, y)
+        getattr(home, name)(verbose=1, **SHORT).fit(X, y)
         out = capsys.readouterr().out
         printed.append((re.findall(r"-- Epoch (\d+)", out), re.findall(r"Avg\. loss: ([\d.]+)", out)))
     assert printed[0][0] == printed[1][0] == [str(number) for number in range(1, 9)]
@@ -192,13 +181,13 @@ def test_linear_models_print_epochs_and_losses_as_scikit_learn_does(capsys, y):
 
 
 def test_quiet_fits_print_nothing(capsys):
-    fit(parsgd.MLPClassifier(**NETWORK), X, TWO)
-    fit(parsgd.SGDClassifier(**SHORT), X, TWO)
+    parsgd.MLPClassifier(**NETWORK).fit(X, TWO)
+    parsgd.SGDClassifier(**SHORT).fit(X, TWO)
     assert capsys.readouterr().out == ""
 
 
 def test_networks_count_epochs_without_improvement():
-    model = fit(parsgd.MLPClassifier(**NETWORK | {"max_iter": 300, "tol": 0.1, "n_iter_no_change": 3}), X, TWO)
+    model = parsgd.MLPClassifier(**NETWORK | {"max_iter": 300, "tol": 0.1, "n_iter_no_change": 3}).fit(X, TWO)
     assert model.outcome_ is Outcome.CONVERGED
     assert model._no_improvement_count == 4
 
@@ -208,8 +197,8 @@ def test_networks_count_epochs_without_improvement():
 
 @pytest.mark.parametrize("n_jobs", [2, 4, -1])
 def test_n_jobs_changes_no_model_of_several_classes_and_few_rows(n_jobs):
-    alone, several = (fit(parsgd.SGDClassifier(n_jobs=n, **SHORT), X, THREE) for n in (1, n_jobs))
+    alone, several = (parsgd.SGDClassifier(n_jobs=n, **SHORT).fit(X, THREE) for n in (1, n_jobs))
     np.testing.assert_array_equal(several.coef_, alone.coef_)
     assert several.algorithm_.n_workers == 1
-    named = fit(parsgd.SGDClassifier(n_jobs=2, algorithm="local", **SHORT), X, THREE)
+    named = parsgd.SGDClassifier(n_jobs=2, algorithm="local", **SHORT).fit(X, THREE)
     assert named.algorithm_.n_workers == 2

@@ -4,17 +4,16 @@
 """
 
 import itertools
-import warnings
 
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn import linear_model
-from sklearn.exceptions import ConvergenceWarning
 
 import parsgd
 from parsgd.testing.problems import labels, targets, unit_rows
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 LOSSES = (
     "hinge",
     "squared_hinge",
@@ -39,12 +38,10 @@ def rows(layout):
 def both(name, fit, **settings):
     """The same fit by scikit-learn and by us."""
     fitted = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for kind, extra in ((getattr(linear_model, name), {}), (getattr(parsgd, name), {"n_jobs": 1})):
-            model = kind(**settings, **extra)
-            fit(model)
-            fitted.append(model)
+    for kind, extra in ((getattr(linear_model, name), {}), (getattr(parsgd, name), {"n_jobs": 1})):
+        model = kind(**settings, **extra)
+        fit(model)
+        fitted.append(model)
     return fitted
 
 

@@ -17,6 +17,10 @@ import parsgd
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
 from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 
+# most fits here are of two passes, and some losses diverge
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore::parsgd.errors.DivergenceWarning"
+)
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 METHODS = ("predict", "decision_function", "predict_proba", "predict_log_proba", "score_samples")
 DRAWN = np.random.default_rng(0)
@@ -37,12 +41,6 @@ class Cubed:
 
 def classes(n_classes):
     return LABELS[n_classes][np.argsort(np.argsort(ROWS[:, 0] + 0.1 * NOISE)) * n_classes // 60]
-
-
-def quietly(fit, *args, **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two passes are not convergence
-        return fit(*args, **settings)
 
 
 def check_same_predictions(ours, theirs, X, exact=True):
@@ -74,7 +72,7 @@ def there_and_back(ours, X, exact=True):
 def test_linear_classifiers_predict_the_same(loss, n_classes, dtype, average, sparsified):
     X = ROWS.astype(dtype)
     model = parsgd.SGDClassifier(loss, average=average, **SHORT)
-    quietly(model.fit, X, classes(n_classes))
+    model.fit(X, classes(n_classes))
     # scikit-learn keeps one row of coefficients for two classes, and 1 - p of modified_huber in float64
     exact = n_classes > 2 or loss != "softmax" and (loss != "modified_huber" or dtype == np.float64)
     theirs = there_and_back(model.sparsify() if sparsified else model, X, exact)
@@ -85,7 +83,7 @@ def test_linear_classifiers_predict_the_same(loss, n_classes, dtype, average, sp
 def test_linear_regressors_predict_the_same(loss, dtype, average, intercept):
     X = ROWS.astype(dtype)
     model = parsgd.SGDRegressor(loss, average=average, fit_intercept=intercept, eta0=1e-3, **SHORT)
-    theirs = there_and_back(quietly(model.fit, X, X[:, 0] ** 2), X)
+    theirs = there_and_back(model.fit(X, X[:, 0] ** 2), X)
     others = {"quantile": "QuantileRegressor", "pinball": "QuantileRegressor", "poisson": "PoissonRegressor"}
     assert type(theirs).__name__ == others.get(loss, "SGDRegressor")
 
@@ -93,7 +91,7 @@ def test_linear_regressors_predict_the_same(loss, dtype, average, intercept):
 @given(DTYPES, st.booleans())
 def test_one_class_models_predict_the_same(dtype, average):
     X = ROWS.astype(dtype)
-    there_and_back(quietly(parsgd.SGDOneClassSVM(0.1, average=average, **SHORT).fit, X), X)
+    there_and_back(parsgd.SGDOneClassSVM(0.1, average=average, **SHORT).fit(X), X)
 
 
 @given(
@@ -107,14 +105,14 @@ def test_networks_predict_the_same(activation, kind, dtype, layers, solver):
     X = ROWS.astype(dtype)
     y = (X[:, :3] > 0).astype(int) if kind == "labels" else classes(kind)
     model = parsgd.MLPClassifier(layers, activation, solver=solver, max_iter=2, random_state=0, n_jobs=1)
-    there_and_back(quietly(model.fit, X, y), X)
+    there_and_back(model.fit(X, y), X)
 
 
 @given(st.sampled_from(["squared_error", "poisson", "huber", "absolute_error"]), st.sampled_from([1, 2]), DTYPES)
 def test_networks_of_numbers_predict_the_same(loss, n_outputs, dtype):
     X = ROWS.astype(dtype)
     model = parsgd.MLPRegressor(loss, (6,), max_iter=2, random_state=0, n_jobs=1)
-    there_and_back(quietly(model.fit, X, np.abs(X[:, :n_outputs]).squeeze()), X)
+    there_and_back(model.fit(X, np.abs(X[:, :n_outputs]).squeeze()), X)
 
 
 @pytest.mark.slow
@@ -208,7 +206,7 @@ def test_a_network_that_scikit_learn_fitted_goes_on_here():
     X, y = load_digits(return_X_y=True)
     X = X / 16
     theirs = neural_network.MLPClassifier((20,), random_state=0, max_iter=3, shuffle=False)
-    quietly(theirs.fit, X, y)
+    theirs.fit(X, y)
     ours = parsgd.from_sklearn(theirs)
     check_same_predictions(ours, theirs, X)
     ours.partial_fit(X, y)
@@ -254,7 +252,7 @@ def test_what_cannot_be_translated_is_refused_by_name():
         parsgd.SGDRegressor().to_sklearn()
     network = parsgd.MLPRegressor("huber", (3,), "gelu", max_iter=1, random_state=0)
     with pytest.raises(IncompatiblePartsError, match=r"no activation 'gelu'.*to_onnx"):
-        quietly(network.fit, scale(X), y).to_sklearn()
+        network.fit(scale(X), y).to_sklearn()
     with pytest.raises(InvalidArgumentError, match=r"fitted estimator of scikit-learn: .*LogisticRegression"):
         parsgd.from_sklearn(svm.SVC())
     with pytest.raises(InvalidArgumentError, match="Got <class 'parsgd"):

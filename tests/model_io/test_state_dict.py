@@ -1,7 +1,6 @@
 """PyTorch's state dictionaries: the names and shapes of ``nn.Sequential``, and the same predictions on either side."""
 
 import sys
-import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 import parsgd
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
+# most fits here are of five passes
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ROWS = np.random.default_rng(0).normal(size=(60, 5))
 DTYPES = st.sampled_from([np.float32, np.float64])
 LAYERS = st.sampled_from([(), (7,), (4, 3)])
@@ -29,9 +30,7 @@ def targets(kind):
 def network(kind, layers=(7,), activation="relu", dtype=np.float64, **params):
     cls = parsgd.MLPRegressor if kind == "numbers" else parsgd.MLPClassifier
     model = cls(hidden_layer_sizes=layers, activation=activation, max_iter=5, random_state=0, n_jobs=1, **params)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # five passes are not convergence
-        return model.fit(ROWS.astype(dtype), targets(kind))
+    return model.fit(ROWS.astype(dtype), targets(kind))
 
 
 KINDS = st.sampled_from([2, 3, "labels", "numbers"])

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 onnx = pytest.importorskip("onnx", reason="requires parsgd[onnx]")
 ort = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 
+# most fits here are of two passes
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SHORT = {"max_iter": 2, "tol": None, "random_state": 0, "n_jobs": 1}
 ROWS = np.random.default_rng(0).normal(size=(80, 5))
 LABELS = {
@@ -37,12 +38,6 @@ OPSETS = st.sampled_from([13, 17, 20, onnx.defs.onnx_opset_version()])
 def classes(kind):
     labels = LABELS[kind]
     return labels[np.argsort(np.argsort(ROWS[:, 0] + 0.3 * ROWS[:, 1])) * len(labels) // len(ROWS)]
-
-
-def fitted(model, X, y=None):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two passes are not convergence
-        return model.fit(X, y)
 
 
 def run(graph, X):
@@ -90,12 +85,12 @@ def certain(decision, name, margin):
 def test_linear_classifiers(loss, kind, dtype, opset, sparsified):
     X = ROWS.astype(dtype)
     # a penalty that keeps decision values small, where probabilities are not all 0 or 1
-    model = fitted(parsgd.SGDClassifier(loss, alpha=0.1, **SHORT), X, classes(kind))
+    model = parsgd.SGDClassifier(loss, alpha=0.1, **SHORT).fit(X, classes(kind))
     check_same(model.sparsify() if sparsified else model, X, opset=opset)
 
 
 def test_where_no_class_is_probable_all_are_alike():
-    model = fitted(parsgd.SGDClassifier("modified_huber", **SHORT), ROWS, classes("three texts"))
+    model = parsgd.SGDClassifier("modified_huber", **SHORT).fit(ROWS, classes("three texts"))
     model.intercept_ = np.full(3, -100.0)
     p = run(parsgd.to_onnx(model), ROWS)["probabilities"]
     np.testing.assert_allclose(p, model.predict_proba(ROWS))
@@ -105,13 +100,13 @@ def test_where_no_class_is_probable_all_are_alike():
 @given(st.sampled_from(names(REGRESSOR)), DTYPES, OPSETS)
 def test_linear_regressors(loss, dtype, opset):
     X = ROWS.astype(dtype)
-    check_same(fitted(parsgd.SGDRegressor(loss, eta0=1e-3, **SHORT), X, X[:, 0] ** 2), X, opset=opset)
+    check_same(parsgd.SGDRegressor(loss, eta0=1e-3, **SHORT).fit(X, X[:, 0] ** 2), X, opset=opset)
 
 
 @given(DTYPES, OPSETS)
 def test_one_class_models(dtype, opset):
     X = ROWS.astype(dtype)
-    check_same(fitted(parsgd.SGDOneClassSVM(0.1, **SHORT), X), X, opset=opset)
+    check_same(parsgd.SGDOneClassSVM(0.1, **SHORT).fit(X), X, opset=opset)
 
 
 @given(
@@ -125,11 +120,11 @@ def test_networks(activation, kind, layers, dtype, opset):
     X = ROWS.astype(dtype)
     y = (X[:, :3] > 0).astype(int) if kind == "labels" else classes(kind)
     model = parsgd.MLPClassifier(layers, activation, max_iter=20, random_state=0, n_jobs=1)
-    check_same(fitted(model, X, y), X, opset=opset)
+    check_same(model.fit(X, y), X, opset=opset)
 
 
 def test_a_network_of_one_class():
-    model = fitted(parsgd.MLPClassifier((3,), max_iter=2, random_state=0), ROWS, np.full(len(ROWS), "only"))
+    model = parsgd.MLPClassifier((3,), max_iter=2, random_state=0).fit(ROWS, np.full(len(ROWS), "only"))
     theirs = run(parsgd.to_onnx(model), ROWS)
     assert set(theirs["label"]) == {"only"}
     np.testing.assert_allclose(theirs["probabilities"], model.predict_proba(ROWS))
@@ -139,11 +134,11 @@ def test_a_network_of_one_class():
 def test_networks_of_numbers(loss, n_outputs, dtype):
     X = ROWS.astype(dtype)
     y = np.abs(X[:, :n_outputs]).squeeze()
-    check_same(fitted(parsgd.MLPRegressor(loss, (6,), "gelu", max_iter=3, random_state=0, n_jobs=1), X, y), X)
+    check_same(parsgd.MLPRegressor(loss, (6,), "gelu", max_iter=3, random_state=0, n_jobs=1).fit(X, y), X)
 
 
 def test_the_dtype_is_the_users_to_choose():
-    model = fitted(parsgd.SGDClassifier("log_loss", alpha=0.1, **SHORT), ROWS, classes("two numbers"))
+    model = parsgd.SGDClassifier("log_loss", alpha=0.1, **SHORT).fit(ROWS, classes("two numbers"))
     for dtype in ("float32", "float64"):
         p = run(parsgd.to_onnx(model, dtype=dtype), ROWS.astype(dtype))["probabilities"]
         assert p.dtype == dtype
@@ -155,14 +150,14 @@ def test_rows_can_be_filled_and_scaled_in_the_graph():
     X[::7, 2] = np.nan
     filler, scaler = SimpleImputer(strategy="median").fit(X), StandardScaler()
     Z = scaler.fit_transform(filler.transform(X))
-    model = fitted(parsgd.SGDRegressor(**SHORT), Z, ROWS[:, 0])
+    model = parsgd.SGDRegressor(**SHORT).fit(Z, ROWS[:, 0])
     graph = parsgd.to_onnx(model, fill=filler.statistics_, mean=scaler.mean_, scale=scaler.scale_)
     np.testing.assert_allclose(run(graph, X)["variable"], model.predict(Z), rtol=1e-9)
 
 
 def test_the_file_holds_the_graph_and_says_what_it_is(tmp_path):
     X, y = load_iris(return_X_y=True, as_frame=True)
-    model = fitted(parsgd.SGDClassifier("softmax", **SHORT), X, np.array(["a", "é", "c"])[y])
+    model = parsgd.SGDClassifier("softmax", **SHORT).fit(X, np.array(["a", "é", "c"])[y])
     graph = parsgd.to_onnx(model, tmp_path / "iris.onnx")
     assert onnx.load(tmp_path / "iris.onnx") == graph
     notes = {note.key: note.value for note in graph.metadata_props}
@@ -184,7 +179,7 @@ class Own:
 
 
 def test_own_losses_have_scores():
-    model = fitted(parsgd.SGDClassifier(alpha=0.1, **SHORT), ROWS, classes("three texts"))
+    model = parsgd.SGDClassifier(alpha=0.1, **SHORT).fit(ROWS, classes("three texts"))
     model.loss = Own()  # as if it had been fitted with it, without the time that compiling takes
     graph = check_same(model, ROWS)
     assert {"parsgd.loss"} <= {note.key for note in graph.metadata_props}
@@ -192,7 +187,7 @@ def test_own_losses_have_scores():
 
 def test_what_cannot_be_used_is_refused_by_name(tmp_path):
     X, y = load_diabetes(return_X_y=True)
-    model = fitted(parsgd.SGDRegressor(**SHORT), X, y)
+    model = parsgd.SGDRegressor(**SHORT).fit(X, y)
     path = tmp_path / "m.onnx"
     with pytest.raises(NotFittedError):
         parsgd.to_onnx(parsgd.SGDRegressor(), path)
@@ -200,7 +195,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
         parsgd.to_onnx(model.to_sklearn(), path)
     Mine = type("SGDRegressor", (parsgd.SGDRegressor,), {})
     with pytest.raises(InvalidArgumentError, match="to_onnx takes a fitted estimator"):
-        parsgd.to_onnx(fitted(Mine(**SHORT), X, y), path)
+        parsgd.to_onnx(Mine(**SHORT).fit(X, y), path)
     for opset in (12, 10**6, 17.0, True, None):
         with pytest.raises(InvalidArgumentError, match="opset"):
             parsgd.to_onnx(model, path, opset=opset)
@@ -212,7 +207,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
     model.coef_ = np.full(10, 1e300)
     with pytest.raises(InvalidArgumentError, match="which overflow float32; pass dtype='float64'"):
         parsgd.to_onnx(model, path, dtype="float32")
-    mixed = fitted(parsgd.SGDClassifier(**SHORT), X, (y > 100).astype(int))
+    mixed = parsgd.SGDClassifier(**SHORT).fit(X, (y > 100).astype(int))
     mixed.classes_ = np.array(["a", 1], dtype=object)
     with pytest.raises(InvalidArgumentError, match="classes of one type"):
         parsgd.to_onnx(mixed, path)
@@ -222,11 +217,11 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path):
 def test_a_graph_beyond_what_a_file_holds_is_refused(monkeypatch):
     monkeypatch.setattr("parsgd.model_io.onnx_graph._MAX_BYTES", 50)
     with pytest.raises(InvalidArgumentError, match="more than 50 bytes of float64"):
-        parsgd.to_onnx(fitted(parsgd.SGDRegressor(**SHORT), *load_diabetes(return_X_y=True)))
+        parsgd.to_onnx(parsgd.SGDRegressor(**SHORT).fit(*load_diabetes(return_X_y=True)))
 
 
 def test_without_onnx_the_message_says_how_to_install_it(monkeypatch):
-    model = fitted(parsgd.SGDRegressor(**SHORT), *load_diabetes(return_X_y=True))
+    model = parsgd.SGDRegressor(**SHORT).fit(*load_diabetes(return_X_y=True))
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'parsgd\[onnx\]'"):
         parsgd.to_onnx(model)

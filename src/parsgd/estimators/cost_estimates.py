@@ -57,26 +57,20 @@ class ProblemSize(ABC):
         """Return why this many workers would cost time or accuracy, or None."""
 
 
-def costs_of(size: ProblemSize, n_threads: int) -> CostModel:
-    """Return the estimates as a :class:`CostModel` for up to ``n_threads`` threads."""
-    wake = dict.fromkeys(range(2, n_threads + 1), size.wake_seconds)
-    return CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1), wake_s=wake)
-
-
-def costs_on(engine: Engine | None, size: ProblemSize, n_workers: int) -> CostModel:
-    """Return the costs on an engine.
+def costs_on(engine: Engine, size: ProblemSize, n_workers: int) -> CostModel:
+    """Return the costs on an engine for up to ``n_workers`` workers.
 
     A simulated engine gives its own (``Engine.costs``). A distributed engine adds message costs to the estimates
     (``Engine.message_costs``). All others use the estimates of threads.
     """
-    own = None if engine is None else engine.costs(size.n_rows, size.n_parameters)
+    own = engine.costs(size.n_rows, size.n_parameters)
     if own is not None:
         return own
-    message_costs = None if engine is None else engine.message_costs(size.n_parameters)
+    estimate = CostModel(size.n_rows, size.epoch_seconds / max(size.n_rows, 1))
+    message_costs = engine.message_costs(size.n_parameters)
     if message_costs is None:
-        return costs_of(size, n_workers)
+        return replace(estimate, wake_s=dict.fromkeys(range(2, n_workers + 1), size.wake_seconds))
     latency, bandwidth = message_costs
-    estimate = costs_of(size, 1)
     state_bytes = 8 * size.n_parameters
     return replace(estimate, state_bytes=state_bytes, latency_s=latency, bandwidth_bytes_per_s=bandwidth)
 

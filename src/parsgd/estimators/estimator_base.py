@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from parsgd.estimators import auto_select, streaming
 from parsgd.estimators.cost_estimates import ProblemSize
-from parsgd.estimators.fitted.checkpoint_context import FitContext
+from parsgd.estimators.fitted.checkpoint_context import FitContext, check_checkpoint
 from parsgd.estimators.fitted.plain_state import PlainState
 from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.sklearn_callbacks import FitTasks
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
     from parsgd.core import Algorithm, Engine, Model
     from parsgd.estimators.validation.argument_types import CheckpointLike, RandomState
 
-MAX_INT = np.iinfo(np.int32).max
 _FLOATS = (np.float64, np.float32)
 
 
 class ParallelEstimator(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class of the estimators that parsgd trains."""
 
+    alpha: float
+    power_t: float
     max_iter: int
+    early_stopping: bool
+    validation_fraction: float
     shuffle: bool
     verbose: int
     random_state: RandomState
@@ -61,9 +64,16 @@ class ParallelEstimator(PlainState, ToSklearn, CallbackSupportMixin, BaseEstimat
     def _check_arguments(self, *partial: bool) -> None:
         self._check_parameters(*partial)
 
-    @abstractmethod
     def _check_parameters(self) -> None:
         """Raise for an invalid parameter, naming it, before any work starts."""
+        for name in ("shuffle", "warm_start", "early_stopping"):
+            param_validation.check_flag(self, name)
+        param_validation.check_number(self, "alpha", 0)
+        param_validation.check_number(self, "max_iter", 1, whole=True)
+        param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        param_validation.check_verbose(self)
+        param_validation.check_random_state(self)
+        check_checkpoint(self)
 
     # -- input ---------------------------------------------------------------------------------------------------------
 

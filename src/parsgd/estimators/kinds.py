@@ -19,7 +19,7 @@ from parsgd import registry
 from parsgd.algorithms.merging import merge_weights
 from parsgd.core import Model, Rows
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError
-from parsgd.estimators.onnx_nodes import GraphBuilder
+from parsgd.model_io.onnx_graph import Graph
 
 # Fitted attributes of every kind.
 COMMON_ATTRIBUTES = (
@@ -116,7 +116,7 @@ class ModelKind(ABC):
         """Return the number of learned coefficients and intercepts."""
         return self.parameters(estimator).size
 
-    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
         """Add the predictions for rows ``x`` to an ONNX graph and return its outputs."""
         raise InvalidArgumentError(f"to_onnx does not support {type(estimator).__name__}.")
 

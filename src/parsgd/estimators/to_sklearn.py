@@ -7,6 +7,7 @@ predictions, such as LogisticRegression for softmax. Arrays are copied.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,11 @@ class ToSklearn:
         return kinds.kind_of(self).to_sklearn(self, kinds.known_name(self))
 
 
-def construct(ours: Any, cls: type, names: tuple[str, ...] | None = None) -> Any:
-    """Construct a scikit-learn estimator with the parameters, from ``names`` or all, that both classes have."""
-    known = set(cls._get_param_names())
-    params = ours.get_params(deep=False)
-    return cls(**{name: params[name] for name in (names or params) if name in known and name in params})
+def construct(source: Any, cls: type, names: Sequence[str] | None = None) -> Any:
+    """Construct an estimator of ``cls`` with the parameters, from ``names`` or all, that both classes have."""
+    params = source.get_params(deep=False)
+    shared = params.keys() & cls._get_param_names()
+    return cls(**{name: params[name] for name in names or params if name in shared})
 
 
 def copy_attributes(ours: Any, theirs: Any, names: tuple[str, ...]) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 from scipy import sparse as sp
 from sklearn.utils import compute_class_weight
 
-from parsgd.core import DenseRows, Rows, Source
+from parsgd.core import Rows, Source
 from parsgd.data.contracts import Pose
 from parsgd.data.dataset import Dataset
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.validation.random_states import draw_seed
+from parsgd.models.row_matrix import as_matrix
 from parsgd.utils.row_arrays import rows_of
 
 # Maximum rows of a stream held out for early stopping: they are kept in memory and scored every epoch.
@@ -162,7 +163,7 @@ class StreamedData:
                 "The weights of the held-out rows are all zero; another random_state draws other rows."
             )
         weight = rows.weight if rows.weight.size else None
-        return replace(self, remaining=remaining), (matrix_of(rows.x, self.shape[1]), rows.y, weight)
+        return replace(self, remaining=remaining), (as_matrix(rows, self.shape[1]), rows.y, weight)
 
     def callback_arguments(self) -> dict[str, Any]:
         """Return the arguments of callbacks: the Dataset, and its targets and weights, read once on first use."""
@@ -193,13 +194,6 @@ def own_targets(dataset: Dataset) -> tuple[OwnTargets, np.ndarray | None]:
         targets.append(target)
         weights.append(weight)
     return np.concatenate(targets).view(OwnTargets), np.concatenate(weights) if dataset.weight else None
-
-
-def matrix_of(x: Any, n_features: int) -> Any:
-    """View rows in the kernels' format as a matrix, without a copy."""
-    if isinstance(x, DenseRows):
-        return x.data.reshape(-1, n_features)
-    return sp.csr_matrix((x.data, x.indices, x.indptr), shape=(len(x.indptr) - 1, n_features))
 
 
 def is_sparse(x: Any) -> bool:

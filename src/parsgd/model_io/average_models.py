@@ -14,6 +14,7 @@ from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.errors import InvalidArgumentError, choose
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.kinds import kind_of, known_name
+from parsgd.estimators.to_sklearn import copy_attributes
 from parsgd.estimators.validation.param_validation import check_pair
 from parsgd.model_io.merge_checks import check_mergeable, cosines, to_parsgd
 from parsgd.utils.callers import warn
@@ -24,6 +25,16 @@ _MIN_COSINE = 0.3
 # Candidates for merged networks: sharpness of the weighting by loss, and step lengths from the best network to the
 # mean.
 _SHARPNESS, _STEPS_TO_MEAN = (0.0, 1.0, 4.0), (1.0, 0.75, 0.5, 0.25)
+# Attributes in which all models agree.
+_SHARED = (
+    "classes_",
+    "n_features_in_",
+    "feature_names_in_",
+    "_multilabel",
+    "n_outputs_",
+    "n_layers_",
+    "out_activation_",
+)
 
 
 @silent()
@@ -87,7 +98,8 @@ def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any
         raise InvalidArgumentError("average_models needs at least one estimator: estimators is empty.")
     check_mergeable(models)
     check_pair(X_val, y_val)
-    merged, kind = _empty_copy(models[0]), kind_of(models[0])
+    merged, kind = clone(models[0]), kind_of(models[0])
+    copy_attributes(models[0], merged, _SHARED)
     if X_val is not None and known_name(merged) not in kind.plannable:
         raise InvalidArgumentError("One-class models cannot use X_val and y_val; pass weights instead.")
     given = None if weights is None else _check_weights(weights, models)
@@ -100,11 +112,11 @@ def average_models(estimators: Sequence[Any], weights: Any = None, *, X_val: Any
         _compare(model, rows, states, a)
     elif kind.common_start and len(models) > 1:
         _warn_of_different_starts(models)
-    _set_attributes(merged, models, a)
+    shares = a / a.sum() if a.sum() > 0 else np.full(len(a), 1.0 / len(a))
+    merged.merge_weights_ = a
+    merged.n_iter_ = max(int(estimator.n_iter_) for estimator in models)
+    kind.set_average(merged, models, a, shares)
     return merged
-
-
-# -- weights ---------------------------------------------------------------------------------------------------------
 
 
 def _check_weights(weights: Any, estimators: Sequence[Any]) -> np.ndarray:
@@ -170,31 +182,3 @@ def _warn_of_different_starts(networks: Sequence[Any]) -> None:
 
 def _loss(model: AveragingModel, rows: Rows, state: np.ndarray) -> float:
     return model.mean_loss(model.decision(state, rows.x), rows)[0]
-
-
-# -- the merged estimator --------------------------------------------------------------------------------------------
-
-
-def _empty_copy(first: Any) -> Any:
-    """Clone the first estimator with the attributes that all estimators share."""
-    merged = clone(first)
-    for key in (
-        "classes_",
-        "_multilabel",
-        "n_features_in_",
-        "feature_names_in_",
-        "n_outputs_",
-        "n_layers_",
-        "out_activation_",
-    ):
-        if hasattr(first, key):
-            setattr(merged, key, getattr(first, key))
-    return merged
-
-
-def _set_attributes(merged: Any, estimators: Sequence[Any], a: np.ndarray) -> None:
-    """Set the merged parameters and counts."""
-    shares = a / a.sum() if a.sum() > 0 else np.full(len(a), 1.0 / len(a))
-    merged.merge_weights_ = a
-    merged.n_iter_ = max(int(estimator.n_iter_) for estimator in estimators)
-    kind_of(merged).set_average(merged, estimators, a, shares)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import kinds
 from parsgd.estimators.linear.sgd_classifier import SGDClassifier
 from parsgd.estimators.linear.sgd_regressor import SGDRegressor
+from parsgd.estimators.to_sklearn import construct
 from parsgd.kernels import losses
 
 # Estimators that scikit-learn fits without SGD -> the loss with which parsgd continues.
@@ -66,8 +68,7 @@ def from_sklearn(estimator: Any) -> Any:
         )
     if name not in same_name:
         return _from_other_solver(estimator)
-    cls, params = kinds.estimator_class(name), estimator.get_params(deep=False)
-    ours = cls(**{key: params[key] for key in cls._get_param_names() if key in params})
+    ours = construct(estimator, kinds.estimator_class(name))
     kinds.kind_named(name).copy_sklearn(ours, estimator)
     return ours
 
@@ -76,8 +77,7 @@ def _from_other_solver(theirs: Any) -> Any:
     """Build a linear estimator of parsgd with the weights of an estimator that was not fitted by SGD."""
     name = type(theirs).__name__
     classes = getattr(theirs, "classes_", None)
-    sparsified = hasattr(theirs.coef_, "toarray")
-    coef = theirs.coef_.toarray() if sparsified else np.asarray(theirs.coef_)
+    coef = kinds.dense(theirs.coef_)
     intercept = np.atleast_1d(theirs.intercept_)
     multi_target = classes is None and coef.size != theirs.n_features_in_
     if multi_target or isinstance(classes, list):
@@ -98,4 +98,4 @@ def _from_other_solver(theirs: Any) -> Any:
     ours.n_features_in_, ours.n_iter_, ours.t_ = theirs.n_features_in_, 1, 1.0
     if hasattr(theirs, "feature_names_in_"):
         ours.feature_names_in_ = theirs.feature_names_in_.copy()
-    return ours.sparsify() if sparsified else ours
+    return ours.sparsify() if sparse.issparse(theirs.coef_) else ours

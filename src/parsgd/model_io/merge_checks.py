@@ -60,14 +60,11 @@ def check_mergeable(estimators: Sequence[Any]) -> None:
                 )
 
 
-def cosines(estimators: Sequence[Any]) -> list[float]:
+def cosines(estimators: Sequence[Any]) -> np.ndarray:
     """Compute the cosine of each model's parameters with the first: near 1 for a common start, else near 0."""
-    flat = [kinds.kind_of(estimator).parameters(estimator) for estimator in estimators]
-    lengths = [float(np.linalg.norm(weights)) for weights in flat]
-    return [
-        float(flat[0] @ weights) / max(lengths[0] * length, 1e-300)
-        for weights, length in zip(flat, lengths, strict=True)
-    ]
+    flat = np.stack([kinds.kind_of(estimator).parameters(estimator) for estimator in estimators])
+    lengths = np.linalg.norm(flat, axis=1)
+    return flat @ flat[0] / np.maximum(lengths[0] * lengths, 1e-300)
 
 
 def _comparable(estimator: Any) -> dict[str, tuple[Any, str]]:

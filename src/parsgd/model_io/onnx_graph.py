@@ -1,4 +1,4 @@
-"""Builder of an ONNX graph: each call adds a node and returns the name of its result."""
+"""Builder of an ONNX graph: each call adds a node and returns the name of its result. Nodes that all kinds share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from parsgd.errors import InvalidArgumentError, MissingDependencyError
 
 # An ONNX file is a protobuf message, which is limited to 2 GiB; 1 MiB is reserved for names.
 _MAX_BYTES = 2**31 - 2**20
+# the name of the free dimension; the axis of classes
+ROWS, COLUMNS = "rows", np.array([1])
 
 
 class Graph:
@@ -76,6 +78,20 @@ class Graph:
         """Declare ``name`` as an output of the graph; ``kind`` is a NumPy dtype."""
         kind = np.dtype(object if np.dtype(kind).kind == "U" else kind)
         return self.onnx.helper.make_tensor_value_info(name, self.onnx.helper.np_dtype_to_tensor_dtype(kind), shape)
+
+
+def add_label(graph: Graph, classes: np.ndarray, values: str, threshold: float) -> Any:
+    """Add ``label (n_rows,)``: the class of the largest value, or by a threshold for one column."""
+    if len(classes) > 2:
+        number = graph.node("ArgMax", values, axis=1, keepdims=0)
+    else:
+        above = graph.node("Cast", graph.node("Greater", values, threshold), to=graph.onnx.TensorProto.INT64)
+        # a network may have been fitted to one class only
+        number = graph.node("Squeeze", graph.node("Min", above, np.array(len(classes) - 1)), COLUMNS)
+    names = graph.labels(classes)
+    graph.node("Gather", names, number, axis=0, name="label")
+    kinds = {"i": np.int64, "u": np.int64, "f": np.float64}
+    return graph.output("label", kinds.get(classes.dtype.kind, classes.dtype), ROWS)
 
 
 def onnx() -> Any:

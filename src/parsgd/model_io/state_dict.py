@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.network.mlp_classifier import MLPClassifier
+from parsgd.estimators.network.mlp_records import set_parameters
 from parsgd.estimators.network.mlp_regressor import MLPRegressor
 from parsgd.models.network.network_model import Network
 
@@ -122,10 +123,8 @@ def from_state_dict(network: Any, state: Mapping[str, Any], *, classes: Any = No
     fitted.t_ = fitted.n_iter_ = 0
     model = Network(layers, dtype=coefs[0].dtype.name, activation=fitted.activation, **fitted._network_loss())
     state_vector = np.zeros(model.n_parameters, dtype=model.dtype)
-    views = model.views(state_vector)
-    for view, array in zip(views["coefs"] + views["intercepts"], coefs + intercepts, strict=True):
-        view[:] = array
-    fitted._set_weights(model, state_vector)
+    set_parameters(model, state_vector, coefs + intercepts)
+    vars(fitted).update(fitted._weights_of(model, state_vector))
     return fitted
 
 
@@ -181,12 +180,10 @@ def _name_outputs(
 ) -> None:
     """Set ``classes_``; convert two softmax outputs for two classes to one sigmoid output."""
     n_outputs = len(intercepts[-1])
-    if classes is None:
-        classes = np.arange(n_outputs if multilabel else max(n_outputs, 2))
-    classes = np.asarray(classes)
-    possible = {n_outputs} if multilabel else {max(n_outputs, 2)}
+    n_classes = n_outputs if multilabel else max(n_outputs, 2)
+    classes = np.arange(n_classes) if classes is None else np.asarray(classes)
     is_sorted = classes.ndim == 1 and np.array_equal(np.unique(classes), classes)
-    if not is_sorted or len(classes) not in possible:
+    if not is_sorted or len(classes) != n_classes:
         raise InvalidArgumentError(
             f"The 'classes' parameter of from_state_dict must name the classes of {n_outputs} outputs, in ascending"
             f" order and each once. Got {classes.tolist()!r} instead."

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.checkpointing.file_format import KIND
@@ -25,13 +24,13 @@ from parsgd.estimators import auto_select
 from parsgd.estimators.cost_estimates import ProblemSize
 from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.sklearn_callbacks import has_callbacks
+from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.model_io.packing import is_part
 from parsgd.model_io.safetensors_file import safetensors
 from parsgd.viz.live.log_view import to_stdout
 
 # Parameters that may differ when a fit resumes: they change no result, or their resolved value is compared.
 _MAY_CHANGE = frozenset({"max_iter", "engine", "verbose", "checkpoint", "n_jobs", "algorithm", "max_fun"})
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 def check_checkpoint(estimator: Any) -> None:
@@ -126,7 +125,7 @@ def _resolve_random_state(random_state: Any, writer: CheckpointWriter) -> Any:
         random.set_state(saved)
         return random
     if random_state is None or random_state is np.random:
-        random_state = int(check_random_state(random_state).randint(_MAX_SEED))
+        random_state = draw_seed(random_state)
     generator = isinstance(random_state, np.random.RandomState)
     writer.extras["random_state"] = random_state.get_state() if generator else int(random_state)
     return random_state

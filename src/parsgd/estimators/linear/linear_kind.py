@@ -17,9 +17,9 @@ from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, den
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
 from parsgd.estimators.linear.sgd_base import AVERAGES, SQUARES
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
-from parsgd.estimators.onnx_nodes import GraphBuilder
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.kernels import losses
+from parsgd.model_io.onnx_graph import Graph
 from parsgd.utils.row_arrays import rows_of
 
 _COEFFICIENTS = ("coef_", "intercept_", "offset_")
@@ -106,7 +106,7 @@ class LinearKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coef_.dtype
 
-    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.estimators.onnx_nodes import COLUMNS, ROWS, GraphBuilder, add_label
+from parsgd.estimators.kinds import dense
 from parsgd.kernels import losses
+from parsgd.model_io.onnx_graph import COLUMNS, ROWS, Graph, add_label
 
 
-def linear_classifier(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
+def linear_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
     """Add ``label``, and ``probabilities`` or ``scores`` depending on the loss."""
     decision = _decision(graph, model.coef_, model.intercept_, x)
     loss = losses.describe(model.loss)
@@ -37,7 +38,7 @@ def linear_classifier(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
     return [label, graph.output("scores", graph.dtype, ROWS, n_classes)]
 
 
-def linear_regressor(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
+def linear_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
     """Add ``variable (n_rows,)``."""
     decision = _decision(graph, model.coef_.reshape(1, -1), model.intercept_, x)
     link = losses.describe(model.loss).inverse_link
@@ -47,7 +48,7 @@ def linear_regressor(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
     return [graph.output("variable", graph.dtype, ROWS)]
 
 
-def one_class(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
+def one_class(graph: Graph, model: Any, x: str) -> list[Any]:
     """Add ``label (n_rows,)``, 1 or -1, and ``scores (n_rows,)``."""
     decision = _decision(graph, model.coef_.reshape(1, -1), -model.offset_, x)
     graph.node("Squeeze", decision, COLUMNS, name="scores")
@@ -56,13 +57,12 @@ def one_class(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
     return [graph.output("label", np.int64, ROWS), graph.output("scores", graph.dtype, ROWS)]
 
 
-def _decision(graph: GraphBuilder, coef: Any, intercept: np.ndarray, x: str) -> str:
+def _decision(graph: Graph, coef: Any, intercept: np.ndarray, x: str) -> str:
     """Add ``X coef^T + intercept``."""
-    coef = coef.toarray() if hasattr(coef, "toarray") else coef
-    return graph.node("Gemm", x, coef.T, intercept)
+    return graph.node("Gemm", x, dense(coef).T, intercept)
 
 
-def _normalized(graph: GraphBuilder, p: str, n_classes: int) -> str:
+def _normalized(graph: Graph, p: str, n_classes: int) -> str:
     """Normalize per-class probabilities to sum to 1; all-zero rows get equal ones."""
     if n_classes == 2:
         return graph.node("Concat", graph.node("Sub", 1.0, p), p, axis=1)

@@ -52,14 +52,10 @@ class LinearSize(ProblemSize):
 
     @property
     def epoch_seconds(self) -> float:
-        return self._sgd_seconds * self._adagrad_factor
-
-    @property
-    def _adagrad_factor(self) -> float:
         if not self.adagrad:
-            return 1.0
+            return self._sgd_seconds
         several = _SEVERAL_SPARSE_ADAGRAD if self.sparse else _SEVERAL_DENSE_ADAGRAD
-        return (_ADAGRAD if self.n_outputs == 1 else several)[self.penalized]
+        return self._sgd_seconds * (_ADAGRAD if self.n_outputs == 1 else several)[self.penalized]
 
     @property
     def _sgd_seconds(self) -> float:

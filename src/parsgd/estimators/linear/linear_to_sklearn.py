@@ -41,10 +41,9 @@ def convert(ours: Any, name: str) -> Any:
     single = name != "SGDClassifier" or len(ours.classes_) == 2
     for key in AVERAGES:
         if key in vars(ours):
+            value = getattr(ours, key)
             # without the output axis, if there is one output
-            setattr(
-                theirs, key, getattr(ours, key).reshape(-1).copy() if single else getattr(ours, key).copy(order="C")
-            )
+            setattr(theirs, key, value.reshape(-1).copy() if single else value.copy(order="C"))
     return theirs
 
 

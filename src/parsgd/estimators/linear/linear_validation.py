@@ -9,7 +9,6 @@ from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils.extmath import safe_sparse_dot
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.models.row_blocks import in_row_blocks, rows_per_block
@@ -51,12 +50,10 @@ def validation_rows(
 
 def _decision(model: Linear, X: Any, state: np.ndarray, n_threads: int) -> np.ndarray:
     """Compute decision values ``(n_rows, n_outputs)``, of many rows in blocks on several threads."""
-    views = model.views(state)
     sparse = issparse(X)
 
     def compute(rows: slice) -> np.ndarray:
-        part = csr_block(X, rows) if sparse else X[rows]
-        return safe_sparse_dot(part, views["coef"], dense_output=True) + views["intercept"]
+        return model.decision(state, csr_block(X, rows) if sparse else X[rows])
 
     n_rows = X.shape[0]
     row_values = X.nnz / n_rows if sparse else X.shape[1]

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import OutlierMixin
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted
 
 from parsgd.estimators import streaming
 from parsgd.estimators.fitted.transaction import snapshot
@@ -17,7 +15,6 @@ from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import OneClassEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.estimators.validation import param_validation
-from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.kernels import losses
 from parsgd.utils.floating import silent
 
@@ -159,9 +156,7 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute the signed distance to the hyperplane, ``(n_rows,)``: positive for inliers."""
-        check_is_fitted(self, "coef_")
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return (safe_sparse_dot(X, self.coef_.T, dense_output=True) - self.offset_).ravel()
+        return (self._products(X) - self.offset_).ravel()
 
     @silent()
     def score_samples(self, X: MatrixLike) -> np.ndarray:

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
@@ -18,6 +17,7 @@ from parsgd.estimators.epochs import print_epochs
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.fitted.transaction import forget
+from parsgd.estimators.kinds import dense
 from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.linear_validation import BLOCK_UNIT, r2, validation_rows
 from parsgd.estimators.linear.own_loss import name_user_loss
@@ -225,11 +225,11 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         n_outputs = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
         return rows_per_block(row_values + n_outputs, BLOCK_UNIT)
 
-    def _decision(self, X: Any) -> np.ndarray:
-        """Compute ``X coef_^T + intercept_`` for an array of rows."""
+    def _products(self, X: Any) -> np.ndarray:
+        """Compute ``X coef_^T`` for an array of rows."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)
-        return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return safe_sparse_dot(X, self.coef_.T, dense_output=True)
 
     # -- model, start state and attributes -----------------------------------------------------------------------------
 
@@ -356,8 +356,7 @@ def initial(given: Any, shape: tuple[int, ...], dtype: Any, name: str) -> np.nda
     """Return the initial values passed as ``name`` in the right shape, or None."""
     if given is None:
         return None
-    given = given.toarray() if sparse.issparse(given) else np.asarray(given)
-    given = given.astype(dtype, copy=False)
+    given = dense(given).astype(dtype, copy=False)
     # one row may have any shape, as in scikit-learn
     single = given.size == max(shape)
     if given.size != int(np.prod(shape)) or (given.ndim == len(shape) and given.shape != shape and not single):

@@ -280,5 +280,5 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
     @streaming.blockwise
     def decision_function(self, X: MatrixLike) -> np.ndarray:
         """Compute ``X coef_^T + intercept_``: ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``."""
-        scores = self._decision(X)
+        scores = self._products(X) + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores

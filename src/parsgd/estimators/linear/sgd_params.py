@@ -9,7 +9,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.estimator_base import ParallelEstimator
-from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.validation import param_validation
 from parsgd.kernels import losses
 from parsgd.models.linear.linear_model import SCHEDULES
@@ -24,16 +23,12 @@ class SGDParams(ParallelEstimator):
 
     loss: str | UserLoss
     penalty: str | None
-    alpha: float
     l1_ratio: float | None
     fit_intercept: bool
     tol: float | None
     epsilon: float
     learning_rate: str
     eta0: float
-    power_t: float
-    early_stopping: bool
-    validation_fraction: float
     n_iter_no_change: int
     average: bool | int
     batch_size: int
@@ -46,11 +41,8 @@ class SGDParams(ParallelEstimator):
         param_validation.check_loss(self, losses.names(self._serves))
         param_validation.check_choice(self, "penalty", ("l2", "l1", "elasticnet", None))
         param_validation.check_choice(self, "learning_rate", SCHEDULES)
-        for name in ("fit_intercept", "shuffle", "warm_start", "early_stopping"):
-            param_validation.check_flag(self, name)
-        param_validation.check_number(self, "alpha", 0)
+        param_validation.check_flag(self, "fit_intercept")
         param_validation.check_number(self, "l1_ratio", 0, 1, closed="both", optional=True)
-        param_validation.check_number(self, "max_iter", 1, whole=True)
         param_validation.check_number(self, "tol", 0, optional=True)
         param_validation.check_number(self, "eta0", 0, closed="neither")
         param_validation.check_number(self, "power_t", -np.inf, closed="neither")
@@ -58,17 +50,14 @@ class SGDParams(ParallelEstimator):
         param_validation.check_number(self, "validation_fraction", 0, 1, closed="neither")
         param_validation.check_number(self, "n_iter_no_change", 1, whole=True)
         param_validation.check_number(self, "batch_size", 1, whole=True)
-        param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
-        param_validation.check_verbose(self)
-        param_validation.check_random_state(self)
         param_validation.check(
             self,
             "average",
             lambda v: isinstance(v, (bool, np.bool_)) or param_validation.is_integral(v) and v > 0,
             "an int in the range (0, inf) or a bool",
         )
+        super()._check_parameters()
         self._check_combinations(partial)
-        checkpoint_context.check_checkpoint(self)
 
     def _check_combinations(self, partial: bool) -> None:
         if self.early_stopping and partial:

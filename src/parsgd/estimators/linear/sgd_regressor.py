@@ -112,4 +112,4 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     @streaming.blockwise
     def predict(self, X: MatrixLike) -> np.ndarray:
         """Predict targets, ``(n_rows,)``: the mean or quantile; for poisson ``exp`` of the decision value."""
-        return self._described_loss.predict(self._decision(X).ravel())
+        return self._described_loss.predict((self._products(X) + self.intercept_).ravel())

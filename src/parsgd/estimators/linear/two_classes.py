@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.estimators.kinds import dense
 from parsgd.kernels import losses
 
 # Values that are subtracted at a time.
@@ -31,7 +32,7 @@ def halves(array: Any) -> np.ndarray:
     >>> halves(np.array([3.0]))
     array([-1.5,  1.5])
     """
-    half = (array.toarray() if hasattr(array, "toarray") else np.asarray(array)) / 2
+    half = dense(array) / 2
     return np.concatenate([-half, half])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,18 +18,17 @@ from sklearn.utils.validation import check_is_fitted
 from parsgd.errors import InvalidArgumentError, Outcome
 from parsgd.estimators import auto_select, streaming
 from parsgd.estimators.epochs import epochs_of, print_epochs
-from parsgd.estimators.estimator_base import MAX_INT
 from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.network import lbfgs
 from parsgd.estimators.network.mlp_params import STOCHASTIC, is_stochastic
-from parsgd.estimators.network.mlp_records import MLPRecords
+from parsgd.estimators.network.mlp_records import MLPRecords, layers_of, set_parameters
 from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.estimators.network.network_validation import r2, split_rows
 from parsgd.estimators.sklearn_callbacks import FitTasks, with_callbacks
 from parsgd.estimators.training_data import Examples, StreamedData, is_sparse
 from parsgd.estimators.validation.input_validation import validate_data
-from parsgd.estimators.validation.random_states import make_generator
+from parsgd.estimators.validation.random_states import draw_seed, make_generator
 from parsgd.models.network.forward import BLOCK_ROWS, propagate, work_per_row
 from parsgd.models.network.network_model import Network
 from parsgd.models.row_blocks import rows_per_block
@@ -174,9 +174,9 @@ class BaseMLP(MLPRecords):
         plain = self._network(examples, layers, 1)
         # a list, so that the fit can take the start state out and no second reference keeps it in memory
         states = [plain.draw(random) if first else self._resumed(plain, partial)]
+        if first:
+            self._clear()
         if self.solver == "lbfgs":
-            if first:
-                self._clear()
             self._fit_lbfgs(plain, examples, states.pop())
             return
         if self.early_stopping and held_out is None:
@@ -187,15 +187,10 @@ class BaseMLP(MLPRecords):
         n_rows = examples.n_rows
         batch = min(200, n_rows) if self.batch_size == "auto" else int(self.batch_size)
         if batch > n_rows:
-            warn(
-                f"batch_size={batch} is larger than the {n_rows} training rows; every batch holds all of them.",
-            )
+            warn(f"batch_size={batch} is larger than the {n_rows} training rows; every batch holds all of them.")
             batch = n_rows
         size = NetworkSize(n_rows, examples.n_values, layers, batch, plain.n_slots, plain.sparse)
         parts = choice, _ = self._choose_parts(context, size, partial)
-        # all checks have passed; only now may the old model be cleared
-        if first:
-            self._clear()
         if not partial:
             self._clear_stopping_rule()
         rows_per_worker = -(-n_rows // choice.n_workers)
@@ -212,7 +207,7 @@ class BaseMLP(MLPRecords):
             steps *= choice.n_workers
         schedule_step = getattr(self, "_clock", 1.0) if partial else 1.0
         model = self._network(examples, layers, batch, n_rows, steps, schedule_step)
-        seed = int(random.randint(0, MAX_INT)) if self.shuffle or self.dropout > 0 else 0
+        seed = draw_seed(random) if self.shuffle or self.dropout > 0 else 0
         monitor = None if held_out is None else functools.partial(self._score, model, *held_out)
         monitor = self._with_threads(monitor, *parts)
         fit, tasks = self._train(
@@ -304,19 +299,13 @@ class BaseMLP(MLPRecords):
 
     def _resumed(self, model: Network, partial: bool) -> np.ndarray:
         """Build the start state from the fitted parameters and, with ``partial_fit``, the solver's slots."""
-        shapes = [coef.shape for coef in self.coefs_]
-        expected = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
-        if shapes != expected:
+        if [coef.shape for coef in self.coefs_] != list(pairwise(model.sizes)):
             raise InvalidArgumentError(
-                f"This {type(self).__name__} has layers {[*(s[0] for s in shapes), shapes[-1][1]]}; parameters and data"
+                f"This {type(self).__name__} has layers {list(layers_of(self))}; parameters and data"
                 f" now need {list(model.sizes)}. To start again call fit with warm_start=False."
             )
         state = np.zeros(model.n_parameters * (1 + model.n_slots), dtype=model.dtype)
-        views = model.views(state)
-        for view, coef in zip(views["coefs"], self.coefs_, strict=True):
-            view[:] = coef
-        for view, intercept in zip(views["intercepts"], self.intercepts_, strict=True):
-            view[:] = intercept
+        set_parameters(model, state, [*self.coefs_, *self.intercepts_])
         slots = getattr(self, "_slots", None)
         if partial and slots is not None and len(slots) == len(state) - model.n_parameters:
             state[model.n_parameters :] = slots

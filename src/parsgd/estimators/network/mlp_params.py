@@ -8,7 +8,6 @@ import numpy as np
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.estimator_base import ParallelEstimator
-from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.validation import param_validation
 from parsgd.models.network.forward import ACTIVATIONS
 from parsgd.models.network.network_model import SCHEDULES, STARTS
@@ -35,16 +34,12 @@ class MLPParams(ParallelEstimator):
     hidden_layer_sizes: int | Sequence[int]
     activation: str
     solver: str
-    alpha: float
     batch_size: int | str
     learning_rate: str
     learning_rate_init: float
-    power_t: float
     tol: float
     momentum: float
     nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
     beta_1: float
     beta_2: float
     epsilon: float
@@ -59,9 +54,7 @@ class MLPParams(ParallelEstimator):
         param_validation.check_choice(self, "solver", (*STOCHASTIC, "lbfgs"))
         param_validation.check_choice(self, "learning_rate", SCHEDULES)
         param_validation.check_choice(self, "weight_init", STARTS)
-        for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
-            param_validation.check_flag(self, name)
-        param_validation.check_number(self, "alpha", 0)
+        param_validation.check_flag(self, "nesterovs_momentum")
         param_validation.check(
             self,
             "batch_size",
@@ -70,10 +63,7 @@ class MLPParams(ParallelEstimator):
         )
         param_validation.check_number(self, "learning_rate_init", 0, closed="neither")
         param_validation.check_number(self, "power_t", 0)
-        param_validation.check_number(self, "max_iter", 1, whole=True)
         param_validation.check_number(self, "tol", 0)
-        param_validation.check_verbose(self)
-        param_validation.check_random_state(self)
         param_validation.check_number(self, "momentum", 0, 1, closed="both")
         param_validation.check_number(self, "validation_fraction", 0, 1)
         param_validation.check_number(self, "beta_1", 0, 1)
@@ -88,8 +78,7 @@ class MLPParams(ParallelEstimator):
         param_validation.check_number(self, "max_fun", 1, whole=True)
         param_validation.check_number(self, "dropout", 0, 1)
         param_validation.check_number(self, "clip_norm", 0, closed="neither", optional=True)
-        param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
-        checkpoint_context.check_checkpoint(self)
+        super()._check_parameters()
         self._hidden_layers()
         if self.solver == "lbfgs" and (self.dropout > 0 or self.clip_norm is not None):
             raise InvalidArgumentError(

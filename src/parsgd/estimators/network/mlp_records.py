@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,6 @@ class MLPRecords(MLPParams):
         """Delete the stopping rule that calls of partial_fit share."""
         forget(self, "_rule", "_gains")
 
-    def _set_weights(self, model: Network, state: np.ndarray) -> None:
-        for name, value in self._weights_of(model, state).items():
-            setattr(self, name, value)
-
     def _weights_of(self, model: Network, state: np.ndarray) -> dict[str, Any]:
         """Return the attributes that hold a state, without copies."""
         views = model.views(state)
@@ -53,7 +50,6 @@ class MLPRecords(MLPParams):
         """
         losses, scores = epochs_of(fit, self.algorithm_.algorithm.traits.one_shot)
         self.loss_curve_: list[float] = [*getattr(self, "loss_curve_", ()), *losses]
-        self.loss_ = self.loss_curve_[-1]
         costs = [-score for score in scores] if self.early_stopping else losses
         # a private attribute of scikit-learn that its own tests, and other programs, read
         self._no_improvement_count = idle_epochs(costs, self.tol)
@@ -87,7 +83,10 @@ class MLPRecords(MLPParams):
         With early stopping it restores the best state after too many calls without a better score. With
         ``learning_rate="adaptive"`` it lowers the learning rate.
         """
-        rule, lr_scale = self._partial_fit_rule()
+        if "_rule" not in vars(self):
+            self._rule = self._stopping(None, partial=False)
+            self._gains = np.ones(1)
+        rule, lr_scale = self._rule, self._gains
         if not self.early_stopping:
             if rule.adaptive_from is not None:
                 rule.update(np.array([self.loss_]), state, lr_scale)
@@ -98,11 +97,17 @@ class MLPRecords(MLPParams):
         self.validation_scores_.append(rule.scores[-1])
         self.best_validation_score_ = max(rule.scores)
         if not lr_scale.any():
-            self._set_weights(model, rule.best_state)
+            vars(self).update(self._weights_of(model, rule.best_state))
             self.outcome_ = Outcome.CONVERGED
 
-    def _partial_fit_rule(self) -> tuple[StoppingRule, np.ndarray]:
-        if "_rule" not in vars(self):
-            self._rule = self._stopping(None, partial=False)
-            self._gains = np.ones(1)
-        return self._rule, self._gains
+
+def layers_of(network: Any) -> tuple[int, ...]:
+    """Return the layer sizes of a fitted network, input and output included."""
+    return (network.coefs_[0].shape[0], *(coef.shape[1] for coef in network.coefs_))
+
+
+def set_parameters(model: Network, state: np.ndarray, arrays: Sequence[np.ndarray]) -> None:
+    """Set the parameters in a state to ``arrays``: the weights of all layers, then their biases."""
+    views = model.views(state)
+    for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
+        view[:] = array

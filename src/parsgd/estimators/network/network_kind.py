@@ -14,7 +14,8 @@ from parsgd.estimators.fitted.attribute_checks import is_number, problems_of_arr
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, known_name, sum_arrays
 from parsgd.estimators.network import network_onnx, network_to_sklearn
 from parsgd.estimators.network.mlp_base import single_column
-from parsgd.estimators.onnx_nodes import GraphBuilder
+from parsgd.estimators.network.mlp_records import layers_of, set_parameters
+from parsgd.model_io.onnx_graph import Graph
 from parsgd.models.network.network_model import Network
 from parsgd.utils.row_arrays import rows_of
 
@@ -104,7 +105,7 @@ class NetworkKind(ModelKind):
     def dtype(self, estimator: Any) -> np.dtype[Any]:
         return estimator.coefs_[0].dtype
 
-    def add_to_onnx(self, graph: GraphBuilder, estimator: Any, x: str) -> list[Any]:
+    def add_to_onnx(self, graph: Graph, estimator: Any, x: str) -> list[Any]:
         return _ONNX[known_name(estimator)](graph, estimator, x)
 
     def to_sklearn(self, estimator: Any, name: str) -> Any:
@@ -115,9 +116,8 @@ class NetworkKind(ModelKind):
         network_to_sklearn.copy_back(ours, theirs)
 
     def comparable(self, estimator: Any) -> dict[str, tuple[Any, str]]:
-        layers = [estimator.coefs_[0].shape[0], *(coef.shape[1] for coef in estimator.coefs_)]
         return {
-            "layers": (layers, "Fit all with the same hidden_layer_sizes."),
+            "layers": (list(layers_of(estimator)), "Fit all with the same hidden_layer_sizes."),
             **super().comparable(estimator),
             "activation": (estimator.activation, "Fit all with the same activation."),
         }
@@ -125,16 +125,12 @@ class NetworkKind(ModelKind):
     def validation_problem(self, merged: Any, first: Any, X: Any, y: Any) -> tuple[Model, Rows]:
         X, y = merged._read(X, y, reset=False)
         target = merged._encoder(np.float64)(single_column(y))[0]
-        layers = (X.shape[1], *(intercept.size for intercept in first.intercepts_))
-        model = replace(merged._network(X, layers, 1), solver="sgd", dtype="float64", dropout=0.0)
+        model = replace(merged._network(X, layers_of(first), 1), solver="sgd", dtype="float64", dropout=0.0)
         return model, rows_of(X, target)
 
     def state(self, model: Any, estimator: Any) -> np.ndarray:
         state = np.zeros(model.init(0).size)
-        views = model.views(state)
-        for name in ("coefs", "intercepts"):
-            for view, array in zip(views[name], getattr(estimator, f"{name}_"), strict=True):
-                view[:] = array
+        set_parameters(model, state, [*estimator.coefs_, *estimator.intercepts_])
         return state
 
     def set_average(self, merged: Any, estimators: Sequence[Any], a: np.ndarray, shares: np.ndarray) -> None:

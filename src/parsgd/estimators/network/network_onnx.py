@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.estimators.onnx_nodes import COLUMNS, ROWS, GraphBuilder, add_label
+from parsgd.model_io.onnx_graph import COLUMNS, ROWS, Graph, add_label
 from parsgd.models.network.forward import GELU_CUBE, GELU_RATE, LEAK, LOSSES
 
 
-def network_classifier(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
+def network_classifier(graph: Graph, model: Any, x: str) -> list[Any]:
     """Add ``label`` and ``probabilities``; for multilabel targets both are ``(n_rows, n_labels)``."""
     n_classes, z = len(model.classes_), _propagate(graph, model, x)
     if model._multilabel:
@@ -31,7 +31,7 @@ def network_classifier(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
     return [label, graph.output("probabilities", graph.dtype, ROWS, max(n_classes, 2))]
 
 
-def network_regressor(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
+def network_regressor(graph: Graph, model: Any, x: str) -> list[Any]:
     """Add ``variable (n_rows,)``, or ``(n_rows, n_outputs)``."""
     z = _propagate(graph, model, x)
     operator = LOSSES[model.loss].onnx
@@ -44,21 +44,21 @@ def network_regressor(graph: GraphBuilder, model: Any, x: str) -> list[Any]:
     return [graph.output("variable", graph.dtype, ROWS, model.n_outputs_)]
 
 
-def _propagate(graph: GraphBuilder, model: Any, x: str) -> str:
+def _propagate(graph: Graph, model: Any, x: str) -> str:
     """Add all layers and return the products of the last one."""
     for layer, (coef, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         x = graph.node("Gemm", ACTIVATIONS[model.activation](graph, x) if layer else x, coef, intercept)
     return x
 
 
-def _gelu(graph: GraphBuilder, z: str) -> str:
+def _gelu(graph: Graph, z: str) -> str:
     cube = graph.node("Mul", graph.node("Mul", graph.node("Mul", z, z), z), GELU_CUBE)
     gate = graph.node("Sigmoid", graph.node("Mul", graph.node("Add", z, cube), GELU_RATE))
     return graph.node("Mul", z, gate)
 
 
 # ONNX has operators for some of these; the operators used here support float64 as well.
-ACTIVATIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
+ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "identity": lambda graph, z: z,
     "logistic": lambda graph, z: graph.node("Sigmoid", z),
     "tanh": lambda graph, z: graph.node("Tanh", z),

@@ -8,6 +8,7 @@ import numpy as np
 
 from parsgd.errors import IncompatiblePartsError
 from parsgd.estimators.network import sklearn_optimizer_state
+from parsgd.estimators.network.mlp_records import layers_of
 from parsgd.estimators.to_sklearn import COMMON, construct, copy_attributes
 from parsgd.models.network.forward import LOSSES
 
@@ -67,9 +68,7 @@ def copy_back(ours: Any, theirs: Any) -> None:
         ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
     optimizer = getattr(theirs, "_optimizer", None)
     dtype = ours.coefs_[0].dtype
-    ours._slots, ours._clock = sklearn_optimizer_state.slots_of(
-        optimizer, sklearn_optimizer_state.layers_of(theirs), dtype
-    )
+    ours._slots, ours._clock = sklearn_optimizer_state.slots_of(optimizer, layers_of(theirs), dtype)
     rule = sklearn_optimizer_state.rule_of(theirs)
     if rule is not None:
         ours._rule, ours._gains = rule

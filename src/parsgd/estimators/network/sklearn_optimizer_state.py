@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.estimators.network.mlp_records import layers_of, set_parameters
 from parsgd.models.network.network_model import Network
 from parsgd.training.stopping import StoppingRule
 
 
 def optimizer_of(network: Any, parameters: list[np.ndarray]) -> Any:
-    """Build the scikit-learn optimizer that continues a fitted parsgd network's solver.
+    """Build the scikit-learn optimizer that continues a fitted parsgd network's stochastic solver.
 
     ``parameters`` are the weights and then the biases of scikit-learn's network, which the optimizer updates in place.
-    Returns None for lbfgs, which has no state.
     """
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-    if network.solver == "lbfgs":
-        return None
     moments = _moments_of(network)
     rate = float(network.learning_rate_init)
     if network.solver == "sgd":
@@ -55,9 +53,7 @@ def slots_of(optimizer: Any, layers: tuple[int, ...], dtype: Any) -> tuple[np.nd
     network = Network(layers, dtype=dtype)
     slots = np.zeros((len(moments), network.n_parameters), dtype=dtype)
     for slot, arrays in zip(slots, moments, strict=True):
-        views = network.views(slot)
-        for view, array in zip(views["coefs"] + views["intercepts"], arrays, strict=True):
-            view[:] = array
+        set_parameters(network, slot, arrays)
     return slots.ravel(), schedule_step
 
 
@@ -75,11 +71,6 @@ def rule_of(theirs: Any) -> tuple[StoppingRule, np.ndarray] | None:
         idle=np.array([int(theirs._no_improvement_count)]),
     )
     return rule, np.array([optimizer.learning_rate / theirs.learning_rate_init])
-
-
-def layers_of(network: Any) -> tuple[int, ...]:
-    """Return the layer sizes of a fitted network, input and output included."""
-    return (network.coefs_[0].shape[0], *(coef.shape[1] for coef in network.coefs_))
 
 
 def _moments_of(network: Any) -> list[list[np.ndarray]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-_MAX_SEED = np.iinfo(np.int32).max
+MAX_SEED = np.iinfo(np.int32).max
 
 
 def make_generator(random_state: Any) -> np.random.RandomState:
@@ -31,8 +31,11 @@ def make_generator(random_state: Any) -> np.random.RandomState:
 
 def skip_draws(random_state: Any, n: int) -> None:
     """Advance a generator by ``n`` draws; an integer stands for a new generator at every use."""
-    if not isinstance(random_state, Integral):
-        _skip(check_random_state(random_state), n)
+    if isinstance(random_state, Integral):
+        return
+    generator = check_random_state(random_state)
+    for _ in range(n):
+        generator.randint(1, MAX_SEED)
 
 
 def draw_seed(random_state: Any, skipped: int = 0) -> int:
@@ -43,17 +46,12 @@ def draw_seed(random_state: Any, skipped: int = 0) -> int:
     """
     if isinstance(random_state, Integral):
         return _seed_of(int(random_state), skipped)
-    return int(check_random_state(random_state).randint(_MAX_SEED))
+    return int(check_random_state(random_state).randint(MAX_SEED))
 
 
 @lru_cache(maxsize=64)
 def _seed_of(number: int, skipped: int) -> int:
     """Return the seed for an integer ``random_state``, drawn once for many small ``partial_fit`` calls."""
     generator = make_generator(number)
-    _skip(generator, skipped)
-    return int(generator.randint(_MAX_SEED))
-
-
-def _skip(generator: np.random.RandomState, n: int) -> None:
-    for _ in range(n):
-        generator.randint(1, _MAX_SEED)
+    skip_draws(generator, skipped)
+    return int(generator.randint(MAX_SEED))

@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import kinds
-from parsgd.estimators.estimator_base import MAX_INT
+from parsgd.estimators.validation.random_states import MAX_SEED
 from parsgd.planning.trials.heldout import HeldOut
 
 # Held-out rows.  With few misclassified rows (enron_spam), 2,000 rows favored another algorithm than the test set.
@@ -111,4 +111,4 @@ def check_estimator(estimator: Any) -> None:
 def seeds_of(estimator: Any, n: int) -> tuple[np.random.RandomState, list[int]]:
     """Return a generator for the rows and seeds for the runs; the estimator's own generator is not advanced."""
     random = check_random_state(clone(estimator).random_state)
-    return random, [int(seed) for seed in random.randint(0, MAX_INT, n)]
+    return random, [int(seed) for seed in random.randint(0, MAX_SEED, n)]
