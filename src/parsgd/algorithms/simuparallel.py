@@ -64,7 +64,7 @@ class SimuParallel(SynchronousAlgorithm):
     inner_delay : int or None
         Delay of a worker's gradients in batches.  Default: SGD on batches of the model's ``batch_size``.  A number
         means delayed SGD inside each worker, as on a node with several cores; see
-        :mod:`parsgd.algorithms.common.delayed_gradients`.  It is computed in NumPy on one core, about 0.1 ms per batch.
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  It takes two calls per batch on one core, about 0.1 ms.
     correction : float or None
         A fraction r < 1 for bias correction (SAVGM; :func:`parsgd.algorithms.merging.merge_weights.bias_corrected`).
         Each worker makes a second run on r of its rows and sends ``(w - r w') / (1 - r)``, in which the bias of a small

@@ -75,7 +75,7 @@ class WeightedAverage(SynchronousAlgorithm):
     inner_delay : int or None
         Delay of a worker's gradients in batches.  Default: SGD on batches of the model's ``batch_size``.  A number
         means delayed SGD inside each worker, as on a node with several cores; see
-        :mod:`parsgd.algorithms.common.delayed_gradients`.  It is computed in NumPy on one core, about 0.1 ms per batch.
+        :mod:`parsgd.algorithms.common.delayed_gradients`.  It takes two calls per batch on one core, about 0.1 ms.
 
     Examples
     --------

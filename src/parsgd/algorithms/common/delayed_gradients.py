@@ -34,7 +34,7 @@ def required_by_delay(delay: int | None) -> frozenset[str]:
 class DelayedGradientRun(SGDRun):
     """A run of in-place steps, each along the gradient of the batch ``delay`` batches earlier.
 
-    It calls the model's ``gradient_sum`` and ``apply_gradient`` once per batch, in NumPy.  :meth:`finalize` applies the
+    It calls the model's ``gradient_sum`` and ``apply_gradient`` once per batch.  :meth:`finalize` applies the
     remaining gradients.
     """
 
