@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from same_fits import assert_same, fitted, parameters
 
-from parsgd import LocalSGD, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
+from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
 from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
 from parsgd.training.compiled import compiled_rounds, state_rounds
@@ -274,7 +274,8 @@ def test_observers_receive_rounds_and_the_end():
     assert last.done
     assert last.rounds == 30
     assert last.examples == 3 * len(X) == sum(worker.examples for worker in last.workers)
-    assert all(math.isfinite(progress.loss) for progress in received)
+    # before the first round has ended, no loss is known
+    assert all(math.isfinite(progress.loss) for progress in received if progress.rounds)
 
 
 def test_an_error_before_the_first_round_ends_all_workers(monkeypatch):
@@ -316,11 +317,14 @@ def test_a_fit_resumed_from_a_checkpoint_has_the_bits_of_an_uninterrupted_one(tm
 
 
 @pytest.mark.alone
-def test_ctrl_c_ends_a_fit_in_the_middle_of_its_rounds():
-    rows = np.random.default_rng(0).standard_normal((400_000, 50))
-    model = SGDRegressor(
-        algorithm=LocalSGD(sync_every=1.0), engine="threads", n_jobs=2, max_iter=10_000, tol=None, random_state=0
-    )
+@pytest.mark.parametrize(
+    ("algorithm", "n_rows"),
+    [(LocalSGD(sync_every=1.0), 400_000), (LocalSGD(sync_every=0.01), 20_000), (MiniBatch(64), 50_000)],
+    ids=repr,
+)
+def test_ctrl_c_ends_a_fit_in_the_middle_of_its_rounds(algorithm, n_rows):
+    rows = np.random.default_rng(0).standard_normal((n_rows, 50))
+    model = SGDRegressor(algorithm=algorithm, engine="threads", n_jobs=2, tol=None, random_state=0)
     fitted(model.set_params(max_iter=1), rows[:100], rows[:100, 0])
     model.set_params(max_iter=10_000)
     pressed = []
@@ -338,3 +342,6 @@ def test_ctrl_c_ends_a_fit_in_the_middle_of_its_rounds():
     # workers look for the request every 10 ms, the driver every 50; the margin is for a loaded machine
     assert time.perf_counter() - pressed[0] < 5.0
     assert np.isfinite(model.coef_).all()
+    # all passes that were complete before the last round count
+    passes = sum(worker["examples"] for entry in model.history_ for worker in entry["workers"]) // n_rows
+    assert model.n_iter_ in (max(passes, 1), max(passes - 1, 1))

@@ -150,7 +150,8 @@ class CompiledRounds(ABC):
             loop.examples += seen
             loop.epoch_examples += seen
             loop.epoch_objective = loop.epoch_objective + np.add.accumulate(objectives[:, number], axis=0)[-1]
-            outcome = outcome or (None if progress.halted else loop.end_epoch())
+            is_last = number == merged - 1
+            outcome = outcome or (None if progress.halted and is_last else loop.end_epoch())
         return Outcome.INTERRUPTED if progress.halted else outcome
 
     def _entries(

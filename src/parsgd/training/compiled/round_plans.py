@@ -35,10 +35,12 @@ _FIRST_CHUNK_VALUES = 200_000
 _SPINS = 2000
 # A call makes several epochs if nothing is decided between them, up to this number of visits per worker.
 _MAX_VISITS = 1 << 20
+# Rounds of a call: their entries in the history take some 20 microseconds each, in which Ctrl-C has to wait.
+_MAX_ROUNDS = 2000
 
 
 class Plan(NamedTuple):
-    """Rounds from given cursors to the end of an epoch, for ``K`` workers.
+    """Rounds from given cursors to the end of an epoch at most, for ``K`` workers.
 
     The spans of ``group`` count from each worker's cursor.  ``advances``: increase of the schedule step in each round.
     ``counts (R, K)``: examples.
@@ -81,7 +83,8 @@ class Planner:
         loop, n_epochs = self.loop, self._count_epochs()
         place = (loop.examples - loop.n_rows * loop.epochs, *self._places())
         if (n_epochs, 0, *place) not in self.plans:
-            self.plans[n_epochs, 0, *place] = self._make_plan(self._plan_epoch(), n_epochs)
+            rounds = self._plan_epoch()
+            self.plans[n_epochs, 0, *place] = self._make_plan(rounds, min(n_epochs, _MAX_ROUNDS // len(rounds)))
         plan = self.plans[n_epochs, 0, *place]
         if self.outer is not None:
             n_rounds = self._count_rounds(plan, self.outer)
@@ -193,12 +196,12 @@ class Planner:
         return Plan(group, advances, counts)
 
     def _plan_epoch(self) -> list[list[int]]:
-        """Return the examples of each worker in each round until the end of the epoch."""
+        """Return the examples of each worker in each round until the end of the epoch, of 2000 rounds at most."""
         loop = self.loop
         cursors, examples = list(loop.cursors), loop.examples
         rounds: list[list[int]] = []
         fit_state = loop.fit_state()
-        while examples < loop.n_rows * (loop.epochs + 1):
+        while examples < loop.n_rows * (loop.epochs + 1) and len(rounds) < _MAX_ROUNDS:
             now = replace(fit_state, round=loop.round + len(rounds), cursors=tuple(cursors), examples=examples)
             rounds.append([self.algorithm.next_task(now, worker).budget.examples for worker in range(loop.n_workers)])
             cursors = [cursor + budget for cursor, budget in zip(cursors, rounds[-1], strict=True)]
