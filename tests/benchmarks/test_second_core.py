@@ -135,7 +135,9 @@ def test_workers_that_miss_the_goal_have_a_ratio_of_0(load, monkeypatch):
     assert "2 of 2 seeds not at the goal" in missed.note
 
 
-@pytest.mark.parametrize("options", [[], ["--simulated"]], ids=["measured", "simulated"])
+@pytest.mark.parametrize(
+    "options", [[], pytest.param(["--simulated"], marks=pytest.mark.slow)], ids=["measured", "simulated"]
+)
 def test_a_quick_run_prints_and_keeps_its_readings(options, tmp_path, capsys, monkeypatch):
     # rounds of 32 workers take long
     monkeypatch.setattr(second_core, "SIMULATED", (2, 4))

@@ -60,6 +60,7 @@ def same(ours, theirs):
     )
 
 
+@pytest.mark.cover(1)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("extra", [{}, {"penalty": "elasticnet", "average": True}, {"batch_size": 5}], ids=str)
 def test_the_logistic_loss_written_outside_is_the_built_in_one(n_jobs, extra):

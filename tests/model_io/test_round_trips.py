@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import parsgd
@@ -46,7 +46,6 @@ def check_round_trip(model, X, y, folder):
             np.testing.assert_array_equal(again.partial_fit(X, y).predict(X), model.partial_fit(X, y).predict(X))
 
 
-@settings(max_examples=2 * settings.default.max_examples)
 @given(st.sampled_from(names(CLASSIFIER)), CLASSES, DTYPES, N_FEATURES, st.sampled_from([False, True, 7]))
 def test_linear_classifiers(tmp_path_factory, loss, classes, dtype, n_features, average):
     X = ROWS[:, :n_features].astype(dtype)
