@@ -51,3 +51,11 @@ def test_studies_can_be_imported(studies):
     for name in studies:
         module = importlib.import_module(name)
         assert Path(module.__file__).parent == STUDIES
+
+
+@pytest.mark.slow
+def test_batches_are_measured_and_compared(capsys):
+    importlib.import_module("benchmarks.single.batches").main(["--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 7
+    assert all(line.count("|") == 7 for line in lines)
