@@ -56,6 +56,6 @@ def test_studies_can_be_imported(studies):
 @pytest.mark.slow
 def test_batches_are_measured_and_compared(capsys):
     importlib.import_module("benchmarks.single.batches").main(["--quick"])
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2 + 7
     assert all(line.count("|") == 7 for line in lines)
