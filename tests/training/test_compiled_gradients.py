@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from same_fits import assert_same, fitted, parameters
 
-from parsgd import MiniBatch, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor
+from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor
+from parsgd.core.round_group import PAUSE
 from parsgd.errors import DivergedError
-from parsgd.training.compiled import gradient_rounds
+from parsgd.training.compiled import compiled_rounds, gradient_rounds, round_plans
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.standard_normal((203, 9))
@@ -153,6 +154,46 @@ def test_code_of_users_returns_to_python_and_says_why(calls, caplog):
         parameters(fitted(reference.set_params(eta0=0.02, alpha=0.5e-4), X, X[:, 0])),
         rtol=1e-9,
     )
+
+
+def make(**options):
+    model = MLPClassifier((5,), algorithm="minibatch", n_jobs=2, batch_size=8, random_state=0, tol=0.0, max_iter=5)
+    return model.set_params(**{"engine": "threads", **options})
+
+
+def test_a_fit_resumed_from_a_checkpoint_has_the_bits_of_an_uninterrupted_one(tmp_path):
+    fitted(make(max_iter=2, checkpoint=tmp_path / "fit"), X, Y)
+    assert_same(fitted(make(checkpoint=tmp_path / "fit"), X, Y), fitted(make(engine="serial"), X, Y))
+
+
+@pytest.mark.parametrize("algorithm", ["minibatch", "local"])
+def test_calls_that_end_after_any_round_plan_no_round_twice(algorithm, monkeypatch):
+    planned, plans = [], []
+    real, run = round_plans.Planner._plan_epoch, compiled_rounds.CompiledRounds.run_together
+
+    def plan_epoch(self):
+        found = real(self)
+        planned.append(len(found))
+        return found
+
+    def run_together(self, group):
+        plans.append(len(self.planner.plans))
+        # as if an observer waited
+        group.control[PAUSE] = 1
+        return run(self, group)
+
+    monkeypatch.setattr(round_plans.Planner, "_plan_epoch", plan_epoch)
+    monkeypatch.setattr(compiled_rounds.CompiledRounds, "run_together", run_together)
+    monkeypatch.setattr(round_plans, "_MAX_PLANS", 4)
+    options = {"algorithm": "minibatch" if algorithm == "minibatch" else LocalSGD(sync_every=0.1)}
+    ours = fitted(make(**options), X, Y)
+    assert len(plans) > 40
+    assert max(plans) <= 4
+    n_rounds = {"minibatch": 26, "local": 10}[algorithm]
+    assert sum(planned) <= 5 * n_rounds
+    monkeypatch.undo()
+    reference = fitted(make(engine="serial", **options), X, Y)
+    np.testing.assert_array_equal(parameters(ours), parameters(reference))
 
 
 def test_many_batches_of_many_workers_have_no_data_race():

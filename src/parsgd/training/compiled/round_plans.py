@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +37,8 @@ _SPINS = 2000
 _MAX_VISITS = 1 << 20
 # Rounds of a call: their entries in the history take some 20 microseconds each, in which Ctrl-C has to wait.
 _MAX_ROUNDS = 2000
+# Plans that are kept: observers and checkpoints may end a call after any round, so that every one is another.
+_MAX_PLANS = 64
 
 
 class Plan(NamedTuple):
@@ -62,6 +64,8 @@ class Planner:
         loop = self.loop
         self.model: Model = loop.model
         self.plans: dict[tuple[int, ...], Plan] = {}
+        # the last planned rounds: examples of the fit before them, examples after each, and those of each worker
+        self.ahead: tuple[int, np.ndarray, np.ndarray] = (0, np.zeros(0), np.zeros((0, loop.n_workers)))
         self.zero: np.ndarray = np.zeros(self.model.n_outputs)
         self.size, self.states = self._make_states()
         self.batch_size: int = self.algorithm.rows_per_step(self.model)
@@ -82,8 +86,11 @@ class Planner:
         """Return the rounds from the present cursors to the next decision, ready to run."""
         loop, n_epochs = self.loop, self._count_epochs()
         place = (loop.examples - loop.n_rows * loop.epochs, *self._places())
+        if len(self.plans) >= _MAX_PLANS:
+            self.plans.clear()
         if (n_epochs, 0, *place) not in self.plans:
-            rounds = self._plan_epoch()
+            # a checkpoint may be due after any round
+            rounds = self._plan_rounds()[: _MAX_ROUNDS if loop.checkpointer is None else 1]
             self.plans[n_epochs, 0, *place] = self._make_plan(rounds, min(n_epochs, _MAX_ROUNDS // len(rounds)))
         plan = self.plans[n_epochs, 0, *place]
         if self.outer is not None:
@@ -162,9 +169,8 @@ class Planner:
         possible = min(loop.max_epochs - loop.epochs, loop.stopping.least_epochs(loop.lr_scale))
         return max(min(possible, _MAX_VISITS // max(*loop.shard_rows, 1)), 1)
 
-    def _make_plan(self, rounds: Sequence[Sequence[int]] | np.ndarray, n_epochs: int) -> Plan:
+    def _make_plan(self, counts: np.ndarray, n_epochs: int) -> Plan:
         loop, size = self.loop, self.batch_size
-        counts = np.array(rounds, dtype=np.int64)
         if loop.examples == loop.n_rows * loop.epochs and self._repeats(counts):
             counts = np.tile(counts, (n_epochs, 1))
         steps = -(-counts // size)
@@ -194,6 +200,17 @@ class Planner:
             coordinates=self.coordinates._replace(sums=np.zeros((loop.n_workers, len(counts)))),
         )
         return Plan(group, advances, counts)
+
+    def _plan_rounds(self) -> np.ndarray:
+        """Return the examples ``(R, K)`` of the next rounds: the rest of those planned last, or new ones."""
+        before, ends, counts = self.ahead
+        done = self.loop.examples - before
+        at = int(np.searchsorted(ends, done))
+        if at + 1 < len(ends) and ends[at] == done:
+            return counts[at + 1 :]
+        counts = np.array(self._plan_epoch(), dtype=np.int64)
+        self.ahead = self.loop.examples, np.cumsum(counts.sum(axis=1)), counts
+        return counts
 
     def _plan_epoch(self) -> list[list[int]]:
         """Return the examples of each worker in each round until the end of the epoch, of 2000 rounds at most."""
