@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+from parsgd.training.compiled import compiled_rounds
+
 
 def fitted(estimator, rows, y, **options):
     with warnings.catch_warnings():
@@ -27,3 +29,12 @@ def assert_same(ours, reference):
         for worker, same in zip(entry["workers"], other["workers"], strict=True):
             for key in ("worker", "steps", "examples", "weight", "loss", "trace"):
                 assert worker[key] == same[key], key
+
+
+def count_compiled_calls(monkeypatch):
+    """Return a list that grows with every call of compiled rounds."""
+    found = []
+    rounds = compiled_rounds.CompiledRounds
+    run = rounds.run_together
+    monkeypatch.setattr(rounds, "run_together", lambda self, group: (found.append(1), run(self, group))[1])
+    return found

@@ -9,12 +9,12 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from same_fits import assert_same, fitted, parameters
+from same_fits import assert_same, count_compiled_calls, fitted, parameters
 
 from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor
 from parsgd.core.round_group import PAUSE
 from parsgd.errors import DivergedError
-from parsgd.training.compiled import compiled_rounds, gradient_rounds, round_plans
+from parsgd.training.compiled import compiled_rounds, round_plans
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.standard_normal((203, 9))
@@ -27,12 +27,7 @@ WIDE = sp.csr_matrix(RANDOM.standard_normal((203, 700)) * (RANDOM.random((203, 7
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Count the calls of compiled rounds."""
-    found = []
-    rounds = gradient_rounds.GradientRounds
-    run = rounds.run_together
-    monkeypatch.setattr(rounds, "run_together", lambda self, group: (found.append(1), run(self, group))[1])
-    return found
+    return count_compiled_calls(monkeypatch)
 
 
 def both(estimator, rows, y, **options):
@@ -164,6 +159,16 @@ def make(**options):
 def test_a_fit_resumed_from_a_checkpoint_has_the_bits_of_an_uninterrupted_one(tmp_path):
     fitted(make(max_iter=2, checkpoint=tmp_path / "fit"), X, Y)
     assert_same(fitted(make(checkpoint=tmp_path / "fit"), X, Y), fitted(make(engine="serial"), X, Y))
+
+
+@pytest.mark.parametrize("n_rows", [19, 12])
+def test_a_later_batch_may_give_a_worker_more_rows(n_rows, tmp_path):
+    # with 7 workers, worker 3 has one row of a batch of 10, and two of a batch of 9; a checkpoint ends every call
+    options = {"n_jobs": 7, "batch_size": 10, "max_iter": 3}
+    ours = fitted(make(checkpoint=tmp_path / "fit", **options), X[:n_rows], Y[:n_rows])
+    theirs = fitted(make(engine="serial", **options), X[:n_rows], Y[:n_rows])
+    np.testing.assert_array_equal(parameters(ours), parameters(theirs))
+    assert ours.loss_curve_ == theirs.loss_curve_
 
 
 @pytest.mark.parametrize("algorithm", ["minibatch", "local"])

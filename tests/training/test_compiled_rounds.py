@@ -15,12 +15,12 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from same_fits import assert_same, fitted, parameters
+from same_fits import assert_same, count_compiled_calls, fitted, parameters
 
 from parsgd import LocalSGD, MiniBatch, MLPClassifier, MLPRegressor, SGDClassifier, SGDRegressor, observe_progress
 from parsgd.engines import threads
 from parsgd.errors import DivergedError, FitInterruptedWarning
-from parsgd.training.compiled import compiled_rounds, state_rounds
+from parsgd.training.compiled import state_rounds
 from parsgd.training.rounds import Loop
 from parsgd.utils import interrupts
 
@@ -32,12 +32,7 @@ SPARSE = sp.csr_matrix(X * (RANDOM.random(X.shape) < 0.3))
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Count the calls of compiled rounds."""
-    found = []
-    rounds = compiled_rounds.CompiledRounds
-    run = rounds.run_together
-    monkeypatch.setattr(rounds, "run_together", lambda self, group: (found.append(1), run(self, group))[1])
-    return found
+    return count_compiled_calls(monkeypatch)
 
 
 LINEAR = {

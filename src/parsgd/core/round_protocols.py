@@ -130,6 +130,7 @@ class CompiledGradientsModel(GradientModel, Protocol):
             Row numbers, as in later calls.
         group : RoundGroup
             The group of the first call; those of later calls have the same arrays but for the plan and the results.
+            A batch has ``group.batch_size`` rows at most, and the worker's slice of it any number of these.
         worker : int
             Number of the worker.
 

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parsgd.core.round_group import LOSS as SUMMED_LOSS
+from parsgd.core.round_group import LOSS_FACTOR as SUMMED_FACTOR
+from parsgd.core.round_group import PENALTY_SUM as SUMMED_PENALTY
 from parsgd.kernels.linear.adagrad import EPSILON, shrink_weight, step_weight
 from parsgd.kernels.linear.multi import evaluate_softmax
 from parsgd.kernels.linear.row_ops import add, compute_squared_norm, count_values_per_row, dot
@@ -80,10 +83,10 @@ def set_totals(
             penalty += (1.0 - hyperparams.l1_ratio) * 0.5 * squares + hyperparams.l1_ratio * sizes
         if hyperparams.tracks_objective and hyperparams.is_one_class and not passive:
             penalty += np.float64(intercept[k])
-        totals[0, k], totals[1, k] = losses[U(0)] if is_joint else losses[k], 1.0
-        totals[2, k] = examples * hyperparams.alpha * penalty
+        totals[SUMMED_LOSS, k], totals[SUMMED_FACTOR, k] = losses[U(0)] if is_joint else losses[k], 1.0
+        totals[SUMMED_PENALTY, k] = examples * hyperparams.alpha * penalty
     if is_joint:
-        totals[2, :] = totals[2, n_outputs - U(1)]
+        totals[SUMMED_PENALTY, :] = totals[SUMMED_PENALTY, n_outputs - U(1)]
 
 
 @inlined

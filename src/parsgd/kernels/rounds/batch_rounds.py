@@ -38,7 +38,7 @@ class BatchServices(NamedTuple):
     is_shared_out: bool
 
 
-def prepare(
+def run_batches(
     rows: tuple[Any, ...],
     worker: int,
     sum_kernel: Any,
@@ -68,12 +68,12 @@ def prepare(
 
 
 @inlined
-def is_good(group: RoundGroup, round: int) -> bool:
+def are_finite(group: RoundGroup, round: int) -> bool:
     """Return whether the objectives of all workers in the round are finite."""
-    good = True
+    finite = True
     for worker in range(group.states.shape[0]):
-        good &= group.finite[U(worker), U(round)] != 0
-    return good
+        finite &= group.finite[U(worker), U(round)] != 0
+    return finite
 
 
 @inlined
@@ -109,7 +109,7 @@ def run_gradient_rounds(
         merged = round + 1
         if not pass_barrier(group, services, worker, 2 * round + 1):
             break
-        if is_good(group, round):
+        if are_finite(group, round):
             weight = total[U(size)]
             for other in range(1, n_workers):
                 sums = group.states[U(other)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
-from parsgd.core.round_group import RoundGroup
+from parsgd.core.round_group import LOSS, PENALTY_SUM, RoundGroup
 from parsgd.kernels.lowlevel.gil_threshold import NEVER
 from parsgd.models.linear.linear_sgd_run import without_cache
 from parsgd.models.row_matrix import as_matrix
@@ -43,7 +43,7 @@ def gradient_sum(
     kernel, hyperparams = _sum_kernel(model), _hyperparams(model)
     arguments = _sum_arguments(model, state, out, hyperparams)
     kernel(*rows, batch, 0, first, end, len(batch), schedule_step, totals, *arguments)
-    return out, Totals(end - first, int(end > first), totals[0], totals[0] + totals[2])
+    return out, Totals(end - first, int(end > first), totals[LOSS], totals[LOSS] + totals[PENALTY_SUM])
 
 
 def apply_gradient(
@@ -70,8 +70,8 @@ def prepare_gradient_rounds(
     hyperparams = model.make_hyperparams()._replace(release_gil_from=NEVER)
     sums = _sum_arguments(model, state, gradient, hyperparams)
     steps = _step_arguments(model, state, lr_scale, hyperparams)
-    make_rounds = first_use.kernels("rounds.batch_rounds").prepare
-    return partial(make_rounds, tuple(rows), worker, _sum_kernel(model), sums, _step_kernel(model), steps, True)
+    run_batches = first_use.kernels("rounds.batch_rounds").run_batches
+    return partial(run_batches, tuple(rows), worker, _sum_kernel(model), sums, _step_kernel(model), steps, True)
 
 
 def full_gradient(model: Linear, state: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:

@@ -72,14 +72,15 @@ def prepare_gradient_rounds(
     worker: int,
 ) -> Callable[[RoundGroup, np.ndarray], int]:
     kernels = first_use.kernels("network.batch_gradients")
-    largest = int(np.diff(group.spans[worker]).max(initial=1))
+    # of any batch, not of those in this group: a smaller batch may give this worker more rows
+    largest = max(min(group.batch_size, len(rows.y)), 1)
     sums = _sum_arguments(model, state, gradient, seed, largest, rows, order, NEVER)
     steps = _step_arguments(model, state, lr_scale, NEVER)
-    make_rounds = first_use.kernels("rounds.batch_rounds").prepare
+    run_batches = first_use.kernels("rounds.batch_rounds").run_batches
     # the norm of the gradient, by which it is clipped, takes all of it
     is_shared_out = model.clip_norm is None
     kernel = kernels.sum_network_gradients
-    return partial(make_rounds, tuple(rows), worker, kernel, sums, kernels.step_network, steps, is_shared_out)
+    return partial(run_batches, tuple(rows), worker, kernel, sums, kernels.step_network, steps, is_shared_out)
 
 
 def _sum_arguments(

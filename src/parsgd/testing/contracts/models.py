@@ -70,7 +70,8 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
     if half == 0:
         return
     lr_scale, state = np.ones(model.n_outputs), model.init(SEED)
-    group = _two_rounds(model, state.size, half, len(order), half // model.batch_size)
+    group = _two_rounds(model, state.size, half, len(order), model.batch_size)
+    group.schedule_steps[:] = 1.0, 1.0 + half // model.batch_size
     states, spans = group.states, group.spans
     states[:, : state.size] = state
     run = model.sgd_run(states[0, : state.size], 1.0, lr_scale, SEED)
@@ -86,7 +87,8 @@ def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:
 def _check_gradient_rounds(model: core.CompiledGradientsModel, rows: Rows) -> None:
     order, half = np.arange(len(rows.y), dtype=np.int32), len(rows.y) // 2
     lr_scale, state, size = np.ones(model.n_outputs), model.init(SEED), model.n_gradients
-    group, reference = _two_rounds(model, size, half, len(order), 1), state.copy()
+    group, reference = _two_rounds(model, size, half, len(order), len(order)), state.copy()
+    group.schedule_steps[:] = 1.0, 2.0
     group.states[:] = 0.0
     arguments = (state, group.states[0, :size], lr_scale, SEED, rows, order, group, 0)
     merged = model.prepare_gradient_rounds(*arguments)(group, order)
@@ -100,23 +102,21 @@ def _check_gradient_rounds(model: core.CompiledGradientsModel, rows: Rows) -> No
     must(group.visited.tolist() == [[half, len(order) - half]], "Compiled rounds must count their examples.")
 
 
-def _two_rounds(model: core.Model, size: int, half: int, n: int, steps: int) -> RoundGroup:
-    """Return a group of one worker, states of ``size`` numbers, and two rounds, the first one of ``steps`` steps."""
+def _two_rounds(model: core.Model, size: int, half: int, n: int, batch_size: int) -> RoundGroup:
+    """Return a group of one worker, with states of ``size`` numbers and two rounds."""
     state = np.empty(size, dtype=model.init(SEED).dtype)
-    group = make_round_group(
+    return make_round_group(
         make_states(state, 1),
         size,
         model.n_outputs,
         np.array([[[0, half], [half, n]]]),
         np.ones((2, 1)),
         state[:0],
-        model.batch_size,
-        model.batch_size,
+        batch_size,
+        batch_size,
         100,
         make_coordinates(0, state, 1, 2),
     )
-    group.schedule_steps[:] = 1.0, 1.0 + steps
-    return group
 
 
 def _check_state(model: core.Model) -> None:
