@@ -10,6 +10,7 @@ from scipy import sparse
 
 import parsgd
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.validation import input_validation
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.utils.row_arrays import rows_of, standard_array, standard_csr
 
@@ -108,8 +109,15 @@ def test_the_layout_of_arrays_changes_no_bit(kind):
             assert np.array_equal(outputs(ours, X), outputs(plain, DENSE))
 
 
+@pytest.fixture(params=[False, True], ids=["together", "in blocks"])
+def in_blocks(request, monkeypatch):
+    """Check small matrices in one piece, or as large ones: in blocks on several threads."""
+    if request.param:
+        monkeypatch.setattr(input_validation, "_BLOCK_VALUES", 8)
+
+
 @pytest.mark.parametrize("kind", FITS)
-def test_the_form_of_csr_changes_no_bit(kind):
+def test_the_form_of_csr_changes_no_bit(kind, in_blocks):
     plain = FITS[kind](CSR, Y, VALUES, None)
     predicted = outputs(plain, CSR)
     for name, make in MATRICES.items():
@@ -138,7 +146,7 @@ def test_a_flag_that_is_older_than_its_matrix_is_not_believed():
 
 
 @pytest.mark.parametrize("fault", ["too large", "negative", "falling pointers"])
-def test_csr_that_leads_out_of_its_memory_is_refused_by_every_method(fault):
+def test_csr_that_leads_out_of_its_memory_is_refused_by_every_method(fault, in_blocks):
     model = FITS["binary"](CSR, Y, VALUES, None)
     bad = CSR.copy()
     if fault == "too large":
@@ -151,6 +159,15 @@ def test_csr_that_leads_out_of_its_memory_is_refused_by_every_method(fault):
         with pytest.raises(InvalidArgumentError, match="CSR matrix"):
             call()
     assert model.predict(CSR).shape == (N_ROWS,)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 8, -1])
+def test_a_value_that_is_not_finite_is_found_in_every_block(value, place, in_blocks):
+    for X in (DENSE.copy(), CSR.copy()):
+        (X.data if sparse.issparse(X) else X.reshape(-1))[place] = value
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            parsgd.SGDClassifier(n_jobs=2).fit(X, Y > 0)
 
 
 def test_what_is_in_standard_form_is_not_copied():

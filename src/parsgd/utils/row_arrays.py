@@ -42,7 +42,12 @@ def standard_array(array: Any) -> np.ndarray:
 
 
 class CsrBlock(csr_array):
-    """Consecutive rows of a CSR matrix, as views; made by :func:`csr_block`."""
+    """Rows of a CSR matrix, as views of its standard arrays; made by :func:`csr_block`.
+
+    ``is_checked``: the indices are known to be in range, sorted and without duplicates.
+    """
+
+    is_checked: bool = False
 
 
 def csr_block(x: Any, rows: slice) -> CsrBlock:
@@ -59,6 +64,7 @@ def csr_block(x: Any, rows: slice) -> CsrBlock:
     begin, end = pointers[0], pointers[-1]
     block = CsrBlock((len(pointers) - 1, x.shape[1]), dtype=x.dtype)
     block.data, block.indices, block.indptr = x.data[begin:end], x.indices[begin:end], pointers - begin
+    block.is_checked = getattr(x, "is_checked", False)
     return block
 
 
@@ -77,6 +83,8 @@ def standard_csr(x: Any) -> Any:
     >>> standard_csr(twice).data
     array([3.])
     """
+    if type(x) is CsrBlock and x.is_checked:
+        return x
     narrow = x.indices.dtype == x.indptr.dtype == np.int32
     kind = np.int32 if narrow else np.int64
     data, indices, indptr = map(standard_array, (x.data, x.indices, x.indptr))

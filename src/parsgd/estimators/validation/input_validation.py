@@ -12,12 +12,17 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data as _validate_data
 
-from parsgd.utils.row_arrays import CsrBlock, check_csr, standard_csr
+from parsgd.estimators.auto_select import count_threads
+from parsgd.models.row_blocks import in_row_blocks
+from parsgd.utils import first_use
+from parsgd.utils.row_arrays import CsrBlock, csr_block, standard_csr
 
 __all__ = ["has_plain_rows", "to_native", "validate_data"]
 
 _NO_VALIDATION = "no_validation"
 _FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+# Values that are checked together: about a millisecond.
+_BLOCK_VALUES = 1 << 20
 _CSR = (sparse.csr_matrix, sparse.csr_array, CsrBlock)
 
 
@@ -56,11 +61,10 @@ def validate_data(
             options.setdefault("order", "C")
         checked = _validate_data(estimator, to_native(X), to_native(y), reset=reset, **options)
     x = checked[0] if isinstance(checked, tuple) else checked
-    if sparse.issparse(x):
-        if not reset and y is _NO_VALIDATION:
-            return standard_csr(x)
-        check_csr(x)
-    return checked
+    if not sparse.issparse(x):
+        return checked
+    x = _checked_csr(estimator, x)
+    return (x, *checked[1:]) if isinstance(checked, tuple) else x
 
 
 def has_plain_rows(estimator: Any, X: Any) -> bool:
@@ -97,7 +101,7 @@ def _is_plain(estimator: Any, X: Any, y: Any, reset: bool, dtype: Any) -> bool:
         and (reset or X.shape[1] == getattr(estimator, "n_features_in_", None))
         and not hasattr(estimator, "feature_names_in_")
         and (y is _NO_VALIDATION or _is_plain_target(y, X.shape[0]))
-        and _is_finite(X if isinstance(X, np.ndarray) else X.data)
+        and _are_finite(estimator, X if isinstance(X, np.ndarray) else X.data)
     )
 
 
@@ -113,6 +117,40 @@ def _is_plain_target(y: Any, n_rows: int) -> bool:
     if type(y) is not np.ndarray or y.shape != (n_rows,) or not y.dtype.isnative:
         return False
     return y.dtype.kind in "iub" or (y.dtype in _FLOATS and _is_finite(y))
+
+
+def _checked_csr(estimator: Any, X: Any) -> Any:
+    """Return the CSR matrix in canonical form; one that is large and in this form is checked on several threads."""
+    if type(X) is CsrBlock or X.nnz < _BLOCK_VALUES or not (_is_plain_csr(X) and _has_plain_pointers(X)):
+        return standard_csr(X)
+    are_canonical = first_use.kernels("csr_check").are_canonical
+    block_rows = max(1, _BLOCK_VALUES * X.shape[0] // X.nnz)
+
+    def check(rows: slice) -> np.ndarray:
+        is_canonical = are_canonical(X.indices, X.indptr, rows.start, rows.stop, X.shape[1], 0)
+        return np.full(rows.stop - rows.start, is_canonical)
+
+    if not in_row_blocks(check, X.shape[0], block_rows, _count_threads(estimator)).all():
+        return standard_csr(X)
+    checked = csr_block(X, slice(0, X.shape[0]))
+    checked.is_checked = True
+    return checked
+
+
+def _count_threads(estimator: Any) -> int:
+    return count_threads(estimator.n_jobs, estimator.engine, type(estimator).__name__)
+
+
+def _are_finite(estimator: Any, array: np.ndarray) -> bool:
+    """Return True if all values are finite; those of a large array are checked on several threads."""
+    values = array.reshape(-1)
+    if values.size <= _BLOCK_VALUES:
+        return _is_finite(values)
+
+    def check(blocks: slice) -> np.ndarray:
+        return np.array([_is_finite(values[blocks.start * _BLOCK_VALUES : blocks.stop * _BLOCK_VALUES])])
+
+    return bool(in_row_blocks(check, -(-values.size // _BLOCK_VALUES), 1, _count_threads(estimator)).all())
 
 
 def _is_finite(array: np.ndarray) -> bool:

@@ -29,7 +29,7 @@ from parsgd.kernels.linear.run_state import (
     SQUARED_NORM,
     TOTAL_PENALTY,
 )
-from parsgd.kernels.linear.single import compute_passive_step, prefetch_next_rows, prefetch_next_weights
+from parsgd.kernels.linear.single import CACHED_BYTES, compute_passive_step, prefetch_next_rows, prefetch_next_weights
 from parsgd.kernels.loss_kernels import evaluate, evaluate_outputs, fold_factor
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
@@ -40,9 +40,6 @@ from parsgd.kernels.schedules import PA1, PA2, compute_learning_rate
 if TYPE_CHECKING:
     from parsgd.core import CsrRows, DenseRows
     from parsgd.kernels.linear.hyperparams import Hyperparams
-
-# Larger weight arrays do not stay in a core's private cache, so they are prefetched.
-CACHED_BYTES = 1 << 18
 
 
 @inlined

@@ -11,10 +11,12 @@ from __future__ import annotations
     N_WORKERS,
     SCALE,  # the weights are SCALE times the stored ones
     SCHEDULE_STEP,  # schedule step of all workers together
-) = range(5)
+    FOLDED,  # logarithm of the product of all scales that were multiplied into the weights
+    TICKETS,  # number of workers that have begun
+) = range(7)
 # Linear models.
-INTERCEPT, TOTAL_PENALTY = 5, 6
-N_LINEAR = 7
+INTERCEPT, TOTAL_PENALTY = 7, 8
+N_LINEAR = 9
 # Networks: squared norm of the first layer's weights, scale included.
-SQUARED_NORM = 5
-N_NETWORK = 6
+SQUARED_NORM = 7
+N_NETWORK = 8

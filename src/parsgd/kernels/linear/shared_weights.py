@@ -12,14 +12,11 @@ has been folded.  The first worker to find no other within a chunk multiplies it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from parsgd.kernels.linear.shared_scalars import ACTIVE_WORKERS, SCALE
+from parsgd.kernels.linear.shared_scalars import ACTIVE_WORKERS, FOLDED, SCALE
 from parsgd.kernels.lowlevel.atomics import lock, unlock
 from parsgd.kernels.lowlevel.compiling import called, inlined
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @inlined
@@ -38,6 +35,7 @@ def fold_shared_scales(shared_scalars: np.ndarray, w: np.ndarray, stride: int) -
         scale = w.dtype.type(shared_scalars[SCALE, k])
         for at in range(k, w.shape[0], stride):
             w[at] *= scale
+        shared_scalars[FOLDED, k] += np.log(shared_scalars[SCALE, k])
         shared_scalars[SCALE, k] = 1.0
 
 

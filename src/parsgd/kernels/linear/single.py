@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
 # Rows between prefetch and use: 2 to 16 took equally long on 200k x 47k sparse rows, no prefetch 2.3 times as long.
 ROWS_AHEAD = 8
+# Larger weight arrays do not stay in a core's private cache, so they are prefetched.
+CACHED_BYTES = 1 << 18
 # Rows between prefetch and use of weights, if these are outside the core's private cache: with shared weights, or with
 # many outputs.  Their indices were prefetched ROWS_AHEAD rows before.  Two workers on shared weights, 200k x 2M,
 # reached 1.48 times the speed of one with 3 rows and 1.05 without, in runs minutes apart on a machine with other load.
@@ -160,6 +162,7 @@ def make_run(
         passive = full and (hyperparams.schedule == PA1 or hyperparams.schedule == PA2)
         alpha, l1_ratio = hyperparams.alpha, hyperparams.l1_ratio
         min_shrink = tiny_scale if shared else 0.0
+        exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
         first = start
         while first < stop:
             last = smaller(first + hyperparams.batch_size, stop)
@@ -176,7 +179,7 @@ def make_run(
             skipped = False
             for i in range(first, last):
                 prefetch_next_rows(x, y, order, i)
-                if shared:
+                if shared and exceeds_cache:
                     prefetch_next_weights(x, order, i, w, U(1))
                 row = order[U(i)]
                 target = y[U(row)]

@@ -56,7 +56,8 @@ class LinearSGDRun:
     paid: np.ndarray
     hyperparams: Hyperparams
     kernel: Any
-    shared: tuple[np.ndarray, ...]
+    shared_scalars: np.ndarray | None
+    shared: tuple[Any, ...]
     buffer: np.ndarray
     scratch: tuple[np.ndarray, ...]
     lanes: np.ndarray
@@ -79,8 +80,7 @@ class LinearSGDRun:
         self.hyperparams = model.make_hyperparams(schedule_step_size)
         single = model.n_outputs == 1
         self.kernel, self.shared = self._choose_kernel(shared_scalars is not None), ()
-        if shared_scalars is not None:
-            self.shared = (shared_scalars.reshape(-1, model.n_outputs),)
+        self.shared_scalars = None if shared_scalars is None else shared_scalars.reshape(-1, model.n_outputs)
         if model.described_loss.is_compiled_separately:
             # a user's compiled code may raise, so Numba handles the GIL
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
@@ -106,6 +106,12 @@ class LinearSGDRun:
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
         module = first_use.kernels("linear.single" if kind == "single" else "linear.multi")
         return getattr(module, f"run_sgd_{kind}" + "_full" * bool(full))
+
+    def _make_private(self) -> Any:
+        """Copy the weights that the run makes its steps on (:mod:`parsgd.kernels.linear.private_weights`)."""
+        copies = (self.coef.copy(), self.coef.copy(), self.paid.copy(), self.paid.copy())
+        position, folded = np.zeros(2, dtype=np.int64), np.zeros(self.model.n_outputs)
+        return first_use.kernels("linear.private_weights").PrivateWeights(*copies, folded, position)
 
     def _fill_run_state(self, schedule_step: float) -> None:
         model, views, run_state = self.model, self.views, self.run_state
@@ -216,6 +222,9 @@ class LinearSGDRun:
         self.opened = False
         if self.shared:
             # scale and intercept are shared until the round ends: see linear_shared_state.py
+            exchange_all = first_use.kernels("linear.private_weights").exchange_all
+            tiny, release_gil_from = _TINY_SCALE[self.model.dtype], self.hyperparams.release_gil_from
+            exchange_all(self.coef, self.paid, tiny, release_gil_from, *self.shared)
             return
         run_state, model, views = self.run_state, self.model, self.views
         if model.average:
@@ -274,6 +283,8 @@ class LinearSGDRun:
         run_state = self.run_state
         run_state[field.SCALE_SUM], run_state[field.SCALE], run_state[field.LR_SCALE] = 0.0, 1.0, self.lr_scale
         self.opened = True
+        if self.shared_scalars is not None:
+            self.shared = (self.shared_scalars, self._make_private())
         if self.model.average:
             self._rows(self.mean)[:] *= self._cast(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
 
