@@ -32,7 +32,7 @@ from benchmarks.markdown import NOTHING, number, table, times
 from benchmarks.measuring import Spread
 from benchmarks.readings import Reading, Taken, select
 from benchmarks.time_to_goal import comparison, tasks
-from benchmarks.time_to_goal.comparison import GOAL, PASSES_TO_GOAL, SPEED, TIME, Plan
+from benchmarks.time_to_goal.comparison import GOAL, LIMIT, PASSES_TO_GOAL, SPEED, TIME, Plan
 from benchmarks.time_to_goal.curves import Workers
 from benchmarks.time_to_goal.tuning import PASSES
 from parsgd import LocalSGD
@@ -143,7 +143,7 @@ def results(found: Iterable[Reading], simulated: bool, most_passes: int) -> str:
     found = list(found)
     unit, scale = ("virtual time", 1.0) if simulated else ("ms to the goal", 1e3)
     header = ["data", "workers", "passes to the goal", unit, "times as fast as 1 worker"]
-    header += [] if simulated else ["rows/s", "rows/s against 1 worker"]
+    header += [] if simulated else ["rows/s", "rows/s against 1 worker", "limit of the machine"]
     rows = []
     for timed in select(found, figure=TIME):
         same = {"problem": timed.problem, "solver": timed.solver}
@@ -154,7 +154,9 @@ def results(found: Iterable[Reading], simulated: bool, most_passes: int) -> str:
         row.append(times(timed))
         if not simulated:
             speed = select(found, figure=SPEED, **same)
+            limit = select(found, figure=LIMIT, **same)
             row += [number(speed[0].median), times(speed[0])] if speed else [NOTHING, NOTHING]
+            row.append(times(limit[0]) if limit else NOTHING)
         rows.append(row)
     return table(header, rows, words=(0, 1))
 
@@ -183,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.simulated:
         print("Virtual time: 1 is one worker's pass over all rows; messages take no time.")
     print(f"Goal: test loss of one worker after {PASSES} passes, median over seeds, plus {plan.tolerance:.1%}.")
+    if not asked.simulated:
+        print("Limit of the machine: rows/s of as many fits at the same time that share nothing, against 1 worker.")
     print(f"Fits end after {plan.most_passes} passes.")
     print("A seed not at the goal by then has the time of all passes; if several workers miss it, their ratio is 0.")
     return 0

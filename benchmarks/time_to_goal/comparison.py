@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import Spread, ratio
 from benchmarks.readings import Reading
-from benchmarks.time_to_goal.curves import Workers, curve, fit_seconds, interleaved
+from benchmarks.time_to_goal.curves import Workers, concurrent_seconds, curve, fit_seconds, interleaved
 from benchmarks.time_to_goal.tasks import Setting, Task, words
 from benchmarks.time_to_goal.tuning import PASSES, Tuned, tune
 
@@ -19,7 +19,7 @@ from benchmarks.time_to_goal.tuning import PASSES, Tuned, tune
 MOST_PASSES, QUICK_MOST_PASSES = 12, 6
 # Goals of the ratios: time to the goal by the number of training rows, and rows per second.
 MANY_ROWS, TARGET_MANY, TARGET_FEW, TARGET_SPEED = 20_000, 1.7, 1.0, 1.8
-TIME, PASSES_TO_GOAL, SPEED, GOAL = "time", "passes", "speed", "goal"
+TIME, PASSES_TO_GOAL, SPEED, LIMIT, GOAL = "time", "passes", "speed", "limit", "goal"
 
 Log = Callable[[str], None]
 
@@ -92,7 +92,8 @@ def compare(task: Task, groups: Sequence[Workers], plan: Plan, log: Log) -> list
             reading = replace(reading, ratio=gain, peer=one.title, target=target)
         readings.append(reading)
     if not simulated:
-        readings += [_speed(task, one, workers, tuned[workers].setting, plan) for workers in others]
+        for workers in others:
+            readings += _speeds(task, one, workers, tuned[workers].setting, plan)
     return readings
 
 
@@ -133,14 +134,31 @@ def _times_to_goal(
     return {workers: np.array(times) for workers, times in found.items()}
 
 
-def _speed(task: Task, one: Workers, workers: Workers, setting: Setting, plan: Plan) -> Reading:
-    """Return the rows per second of several workers, and the ratio to one worker with the same setting."""
+def _speeds(task: Task, one: Workers, workers: Workers, setting: Setting, plan: Plan) -> list[Reading]:
+    """Return the rows per second of several workers, and their limit, with ratios to one worker of the same setting.
+
+    The limit is that of the machine: as many fits of one worker at the same time, each of its share of the rows, which
+    exchange nothing.
+    """
     times = []
+    shares = [task.share(worker, workers.n_workers) for worker in range(workers.n_workers)]
     for seed in (plan.seeds[0], *plan.seeds):
         runs = [partial(fit_seconds, task, group, setting, PASSES, seed) for group in (one, workers)]
+        runs.append(partial(concurrent_seconds, shares, one, setting, PASSES, seed))
         times.append(np.median(interleaved(runs, plan.n_repeats, first=seed), axis=1))
     # the first entry is a warm-up
-    alone, together = np.transpose(times[1:])
-    rows = _plain(PASSES * task.n_rows / together)
-    gain = ratio(alone, together)
-    return Reading(SPEED, task.name, workers.title, words(setting), "rows/s", rows, gain, one.title, TARGET_SPEED)
+    alone, *others = np.transpose(times[1:])
+    return [
+        Reading(
+            figure,
+            task.name,
+            workers.title,
+            words(setting),
+            "rows/s",
+            _plain(PASSES * task.n_rows / together),
+            ratio(alone, together),
+            one.title,
+            target,
+        )
+        for figure, target, together in zip((SPEED, LIMIT), (TARGET_SPEED, None), others, strict=True)
+    ]

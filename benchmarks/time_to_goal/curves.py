@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +128,17 @@ def fit_seconds(task: Task, workers: Workers, setting: Setting, n_epochs: int, s
             model.fit(task.X, task.y)
 
     return timed(fit)
+
+
+def concurrent_seconds(tasks: Sequence[Task], workers: Workers, setting: Setting, n_epochs: int, seed: int) -> float:
+    """Seconds until a fit of each task, all at the same time in threads of their own, has ended."""
+
+    def fit_all() -> None:
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            # list: raises the error of a thread
+            list(pool.map(lambda task: fit_seconds(task, workers, setting, n_epochs, seed), tasks))
+
+    return timed(fit_all)
 
 
 def interleaved(runs: Sequence[Callable[[], float]], n_turns: int, first: int = 0) -> np.ndarray:

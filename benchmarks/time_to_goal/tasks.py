@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,10 @@ class Task:
     @property
     def n_classes(self) -> int:
         return int(self.y.max()) + 1
+
+    def share(self, worker: int, n_workers: int) -> Task:
+        """The task with every `n_workers`-th training row, from row `worker` on."""
+        return replace(self, X=self.X[worker::n_workers].copy(), y=self.y[worker::n_workers].copy())
 
     def estimator(self, setting: Setting, n_epochs: int, seed: int, **workers: object) -> Model:
         """An estimator that makes `n_epochs` passes, without a stopping rule."""

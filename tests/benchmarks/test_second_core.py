@@ -156,6 +156,7 @@ def test_a_quick_run_prints_and_keeps_its_readings(options, tmp_path, capsys, mo
         )
         assert all(value > 0 for reading in timed for value in reading.values)
         assert len(readings.select(taken.readings, figure=comparison.SPEED)) == (0 if options else 1)
+        assert len(readings.select(taken.readings, figure=comparison.LIMIT)) == (0 if options else 1)
 
 
 def test_real_data_are_asked_for(capsys):
