@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parsgd.algorithms.common.worker_loop import private_copy
+from parsgd.core.padded import private_copy
 from parsgd.errors import CheckpointError, ModelFileError
 from parsgd.model_io import safetensors_file
 from parsgd.model_io.packing import pack, unpack
@@ -97,7 +97,7 @@ def from_bytes(content: bytes) -> CheckpointContent:
         raise ModelFileError(f"holds {head.get('class')!r}, not a checkpoint.")
     document = read_json(KIND, arrays.pop("document").tobytes())
     # the arrays from the file are read-only and not aligned
-    writable = {name: private_copy(array.reshape(-1)).reshape(array.shape) for name, array in arrays.items()}
+    writable = {name: private_copy(array) for name, array in arrays.items()}
     try:
         plain, extras = (unpack(document[name], writable) for name in ("snapshot", "extras"))
         return CheckpointContent(

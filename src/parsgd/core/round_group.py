@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parsgd.core.padded import padded_zeros
+
 # Rows of the control array, one per flag and one per worker; a row fills two cache lines.
 (
     HALT,  # the driver asks the workers to end their rounds where they are
@@ -129,16 +131,6 @@ class RoundGroup(NamedTuple):
     coordinates: Coordinates
 
 
-def make_states(state: np.ndarray, n_workers: int) -> np.ndarray:
-    """Return an uninitialized array with a row for the state of each worker, two cache lines apart.
-
-    >>> make_states(np.zeros(5), 2).shape
-    (2, 32)
-    """
-    padding = 256 // state.itemsize
-    return np.empty((n_workers, (state.size - 1) // padding * padding + padding), dtype=state.dtype)
-
-
 def make_round_group(
     states: np.ndarray,
     size: int,
@@ -166,7 +158,7 @@ def make_round_group(
         totals=np.zeros((n_workers, n_rounds, 3, n_outputs)),
         times=np.zeros((n_workers, n_rounds, 2), dtype=np.int64),
         finite=np.ones((n_workers, n_rounds), dtype=np.int64),
-        control=np.zeros((FIRST_WORKER + n_workers, ROW), dtype=np.int64),
+        control=padded_zeros((FIRST_WORKER + n_workers, ROW), np.int64),
         chunk=chunk,
         batch_size=batch_size,
         spins=spins,
@@ -203,7 +195,7 @@ def make_coordinates(
         sent=np.empty((n_lists, n_lists, n_owned), dtype=integer),
         counts=np.empty((n_lists, n_lists, n_owned), dtype=integer),
         values=np.empty((n_lists, n_lists, n_owned * n_values), dtype=state.dtype),
-        n_listed=np.zeros((n_lists, (n_workers // ROW + 1) * ROW), dtype=np.int64),
+        n_listed=padded_zeros((n_lists, (n_workers // ROW + 1) * ROW), np.int64),
         shrinkage=np.ones((n_groups, n_outputs)),
         sums=np.zeros((n_workers, n_rounds)),
         base=np.empty(state.size if rule else 0, dtype=state.dtype),

@@ -22,6 +22,7 @@ from parsgd.core import (
     has_averaging,
     has_features,
 )
+from parsgd.core.padded import private_copy
 from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold, set_has_other_workers
 from parsgd.utils import first_use
@@ -29,8 +30,6 @@ from parsgd.utils import first_use
 # Target duration of a call into compiled code: Ctrl-C, deadlines and the progress bar wait for at most one call.
 _CHUNK_SECONDS = 0.02
 _FIRST_CHUNK_VALUES = 200_000
-# Two cache lines, because processors fetch them in pairs.
-CACHE_LINE_PAD = 128
 
 
 def run(
@@ -54,25 +53,6 @@ def run(
     if state is None:
         state = task.state if task.owned else private_copy(task.state)
     return _Run(model, shard, task, progress, state, start_run or model.sgd_run).report(bounds_contraction)
-
-
-def private_copy(state: np.ndarray) -> np.ndarray:
-    """Return a copy in padded memory, see :func:`padded_empty`."""
-    copy = padded_empty(state.size, state.dtype)
-    copy[:] = state
-    return copy
-
-
-def padded_empty(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialized array padded against false sharing.
-
-    It starts on its own cache line.  Small arrays are adjacent in memory, and two workers that write to one cache line
-    slow each other down at every step.
-    """
-    n_bytes = size * dtype.itemsize
-    buffer = np.empty(n_bytes + 2 * CACHE_LINE_PAD, dtype=np.uint8)
-    start = -buffer.ctypes.data % CACHE_LINE_PAD
-    return buffer[start : start + n_bytes].view(dtype)
 
 
 def whole_batches(cursor: int, examples: int, n_rows: int, batch_size: int) -> int:

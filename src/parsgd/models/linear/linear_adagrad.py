@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows
+from parsgd.core.padded import padded_zeros
 from parsgd.kernels.linear import run_state as field
 from parsgd.kernels.linear.hyperparams import Hyperparams
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, without_cache
@@ -38,13 +39,13 @@ class AdagradRun(LinearSGDRun):
         super().__init__(model, state, schedule_step, lr_scale, schedule_step_size)
         self.kernel = first_use.kernels("linear.adagrad_multi").run_adagrad_multi
         if model.n_outputs == 1:
-            self.kernel, self.scratch = adagrad.run_adagrad, tuple(np.zeros((3, adagrad.BLOCK), dtype=model.dtype))
+            self.kernel, self.scratch = adagrad.run_adagrad, tuple(padded_zeros((3, adagrad.BLOCK), model.dtype))
         if model.described_loss.is_compiled_separately:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
         self.squares = model.part(state, "squares")
         penalised = model.penalty is not None and model.alpha > 0
-        self.paid = np.zeros_like(self.squares if penalised else self.squares[:0])
-        self.batch_gradient = np.zeros_like(self.squares if model.batch_size > 1 else self.squares[:0])
+        self.paid = padded_zeros(self.squares.size if penalised else 0, model.dtype)
+        self.batch_gradient = padded_zeros(self.squares.size if model.batch_size > 1 else 0, model.dtype)
         self.run_state[field.INTERCEPT_SQUARES] = self.views["intercept_squares"]
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
+from parsgd.core.padded import padded_zeros
 from parsgd.core.round_group import LOSS, PENALTY_SUM, RoundGroup
 from parsgd.kernels.lowlevel.gil_threshold import NEVER
 from parsgd.models.linear.linear_sgd_run import without_cache
@@ -118,7 +119,7 @@ def _own_kernel(model: Linear, name: str) -> Any:
 
 def _sum_arguments(model: Linear, state: np.ndarray, gradient: np.ndarray, hyperparams: Hyperparams) -> tuple[Any, ...]:
     """Return the arguments of the sum after the totals."""
-    scratch = np.zeros((2, model.n_lanes), dtype=model.dtype), np.zeros((4, model.n_lanes))
+    scratch = padded_zeros((2, model.n_lanes), model.dtype), padded_zeros((4, model.n_lanes))
     return gradient, model.part(state, "coef"), model.part(state, "intercept"), scratch, hyperparams
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
+from parsgd.core.padded import padded_zeros, private_copy
 from parsgd.core.round_group import RoundGroup
 from parsgd.kernels.linear import run_state as field
 from parsgd.kernels.linear.hyperparams import Hyperparams
@@ -86,9 +87,9 @@ class LinearSGDRun:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
         batch = model.batch_size
-        self.buffer = np.zeros(batch) if single else np.zeros((batch, model.n_lanes), dtype=model.dtype)
-        self.scratch = (np.zeros((3, model.n_lanes), dtype=model.dtype), np.zeros((2, model.n_lanes)))
-        self.lanes = np.zeros((field.N_FIELDS, model.n_lanes))
+        self.buffer = padded_zeros(batch) if single else padded_zeros((batch, model.n_lanes), model.dtype)
+        self.scratch = (padded_zeros((3, model.n_lanes), model.dtype), padded_zeros((2, model.n_lanes)))
+        self.lanes = padded_zeros((field.N_FIELDS, model.n_lanes))
         # steps divide by the scales, also in the padding
         self.lanes[field.SCALE] = 1.0
         self.run_state = self.lanes[:, : model.n_outputs]
@@ -109,7 +110,7 @@ class LinearSGDRun:
 
     def _make_private(self) -> Any:
         """Copy the weights that the run makes its steps on (:mod:`parsgd.kernels.linear.private_weights`)."""
-        copies = (self.coef.copy(), self.coef.copy(), self.paid.copy(), self.paid.copy())
+        copies = (private_copy(array) for array in (self.coef, self.coef, self.paid, self.paid))
         position, folded = np.zeros(2, dtype=np.int64), np.zeros(self.model.n_outputs)
         return first_use.kernels("linear.private_weights").PrivateWeights(*copies, folded, position)
 

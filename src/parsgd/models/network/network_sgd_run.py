@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import Rows, Totals
+from parsgd.core.padded import padded_empty, padded_zeros
 from parsgd.core.round_group import RoundGroup
 from parsgd.kernels.lowlevel.gil_threshold import NEVER, get_gil_threshold
 from parsgd.kernels.network import network_types as field
@@ -29,8 +30,6 @@ _GRADIENT_BYTES = 1 << 20
 _SQUARE_EVERY = 16
 # In float32 plain SGD accumulates weight decay up to this amount: 1 - 1e-4 is rounded to a part in a thousand of 1e-4.
 _LEAST_DECAY = 1e-4
-# Padding against false sharing, in numbers: processors fetch cache lines in pairs.
-_FENCE = 16
 NOTHING_SHARED = np.empty((0, 1))
 
 
@@ -176,8 +175,8 @@ class NetworkSGDRun:
 
 
 def make_run_state() -> np.ndarray:
-    """Allocate a run state, with padding."""
-    return np.zeros(field.N_FIELDS + 2 * _FENCE)[_FENCE : _FENCE + field.N_FIELDS]
+    """Allocate a run state on cache lines of its own."""
+    return padded_zeros(field.N_FIELDS)
 
 
 @functools.lru_cache(maxsize=64)
@@ -199,9 +198,9 @@ def make_buffers(model: Network, layout: NetworkLayout, batch_size: int, whole: 
     ``whole`` selects space for the gradients of all parameters, of a block (False), or none (None).
     """
     hidden = _aligned(batch_size * max(model.sizes[1:-1], default=0))
-    values = _fenced(int(layout.value_starts[-1]) + hidden, model.dtype)
+    values = padded_empty(int(layout.value_starts[-1]) + hidden, model.dtype)
     stored = model.activation == "gelu" or model.dropout > 0.0
-    derivatives = _fenced(int(layout.value_starts[len(model.sizes) - 1]) if stored else 0, model.dtype)
+    derivatives = padded_empty(int(layout.value_starts[len(model.sizes) - 1]) if stored else 0, model.dtype)
     if whole is None:
         n_gradients = 0
     elif whole:
@@ -212,7 +211,7 @@ def make_buffers(model: Network, layout: NetworkLayout, batch_size: int, whole: 
         largest = max(i * o for i, o in zip(model.sizes[:-1], model.sizes[1:], strict=True))
         fitting = _GRADIENT_BYTES // np.dtype(model.dtype).itemsize
         n_gradients = max(min(fitting, largest), *model.sizes[1:])
-    gradient = _fenced(n_gradients, model.dtype)
+    gradient = padded_empty(n_gradients, model.dtype)
     gradient[:] = 0.0
     return NetworkBuffers(values, derivatives, gradient)
 
@@ -269,13 +268,3 @@ def gathers_whole(model: Network) -> bool:
 
 def _aligned(n: int) -> int:
     return -(-n // 16) * 16
-
-
-def _fenced(n: int, dtype: str) -> np.ndarray:
-    """Allocate ``n`` numbers that start on their own cache line."""
-    if n == 0:
-        return np.empty(0, dtype=dtype)
-    size = np.dtype(dtype).itemsize
-    raw = np.empty(n * size + 256, dtype=np.uint8)
-    begin = -raw.ctypes.data % 128
-    return raw[begin : begin + n * size].view(dtype)

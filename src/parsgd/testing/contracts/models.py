@@ -10,7 +10,8 @@ import numpy as np
 
 from parsgd import core
 from parsgd.core import Rows
-from parsgd.core.round_group import RoundGroup, make_coordinates, make_round_group, make_states
+from parsgd.core.padded import padded_rows
+from parsgd.core.round_group import RoundGroup, make_coordinates, make_round_group
 from parsgd.testing.contracts._assert import SEED, must, must_have_members
 from parsgd.utils.row_arrays import picked
 
@@ -106,7 +107,7 @@ def _two_rounds(model: core.Model, size: int, half: int, n: int, batch_size: int
     """Return a group of one worker, with states of ``size`` numbers and two rounds."""
     state = np.empty(size, dtype=model.init(SEED).dtype)
     return make_round_group(
-        make_states(state, 1),
+        padded_rows(1, state.size, state.dtype),
         size,
         model.n_outputs,
         np.array([[[0, half], [half, n]]]),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parsgd.core import CompiledGradientsModel, GroupPool, MergeResult, PlannedAlgorithm
-from parsgd.core.round_group import RoundGroup, make_states
+from parsgd.core.padded import padded_rows
+from parsgd.core.round_group import RoundGroup
 from parsgd.training.compiled.compiled_rounds import CompiledRounds, visits_of
 from parsgd.training.compiled.round_plans import Plan, Planner
 
@@ -29,7 +30,7 @@ class GradientPlanner(Planner):
         group.control[:] = 0
 
     def _make_states(self) -> tuple[int, np.ndarray]:
-        states = make_states(np.empty(self.n_gradients, dtype=self.loop.state.dtype), self.loop.n_workers)
+        states = padded_rows(self.loop.n_workers, self.n_gradients, self.loop.state.dtype)
         states[:] = 0.0
         return self.n_gradients, states
 

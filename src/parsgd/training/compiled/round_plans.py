@@ -23,7 +23,8 @@ from parsgd.core import (
     has_outer_steps,
     rest_slices,
 )
-from parsgd.core.round_group import Coordinates, RoundGroup, make_coordinates, make_round_group, make_states
+from parsgd.core.padded import padded_rows
+from parsgd.core.round_group import Coordinates, RoundGroup, make_coordinates, make_round_group
 from parsgd.training.schedule_advance import schedule_advance
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Planner:
 
     def _make_states(self) -> tuple[int, np.ndarray]:
         """Return the length of a state, and an array with a row for the state of each worker."""
-        return self.loop.state.size, make_states(self.loop.state, self.loop.n_workers)
+        return self.loop.state.size, padded_rows(self.loop.n_workers, self.loop.state.size, self.loop.state.dtype)
 
     def _places(self) -> Iterator[int]:
         """Yield each worker's place in its shard."""
