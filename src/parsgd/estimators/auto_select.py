@@ -228,12 +228,14 @@ def predict_seconds(size: ProblemSize, n_workers: int) -> float:
 def _averages_plainly(size: ProblemSize, n_workers: int) -> bool:
     """Return True if the workers' mean is as accurate as one worker, and faster than adaptive steps.
 
-    On sparse data with many rows two workers' mean has the test loss of one worker after the same passes, and adaptive
-    steps take long with many features.
+    With many rows two workers' mean has the test loss of one worker after the same passes.  Adaptive steps take long
+    with many sparse features, and hardly change the loss with AdaGrad, which has a rate for each weight.
     """
-    if not size.sparse or not size.convex or n_workers != 2 or size.n_rows < n_workers * _MIN_ROWS_OF_PLAIN_MEANS:
+    if not size.convex or n_workers != 2 or size.n_rows < n_workers * _MIN_ROWS_OF_PLAIN_MEANS:
         return False
-    return thread_seconds(size, 2) > _MAX_TIME_RATIO * thread_seconds(size, 1)
+    if size.adagrad and not size.sparse:
+        return True
+    return size.sparse and thread_seconds(size, 2) > _MAX_TIME_RATIO * thread_seconds(size, 1)
 
 
 def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:

@@ -27,8 +27,8 @@ class ProblemSize(ABC):
         Training rows; length of the state.
     convex : bool
         True if the mean of solutions is nearly a solution.
-    one_against_all, sparse : bool
-        True for several classes, each against the rest; for CSR rows.
+    one_against_all, sparse, adagrad : bool
+        True for several classes, each against the rest; for CSR rows; for a linear model with AdaGrad.
     n_probe_rows : int
         Number of probe rows of an adaptive step.
     wake_seconds, epoch_seconds, merge_seconds : float
@@ -43,6 +43,7 @@ class ProblemSize(ABC):
     convex: ClassVar[bool]
     one_against_all: bool = False
     sparse: bool = False
+    adagrad: bool = False
     wake_seconds: ClassVar[float]
     epoch_seconds: float
     merge_seconds: float
