@@ -169,6 +169,18 @@ def test_two_threads_on_wide_sparse_data_average_without_adaptive_steps():
     assert choose_algorithm("auto", 8, "", wide, "SGDClassifier").algorithm.outer_optimizer != "mean"
 
 
+def test_two_threads_on_many_dense_rows_with_adagrad_average_without_adaptive_steps():
+    dense = LinearSize(n_rows=100_000, n_values=5_400_000, n_features=54, n_outputs=1, adagrad=True)
+
+    def outer_optimizer(size, n_workers=2):
+        return choose_algorithm("auto", n_workers, "", size, "SGDClassifier").algorithm.outer_optimizer
+
+    assert outer_optimizer(dense) == "mean"
+    for size in (replace(dense, adagrad=False), replace(dense, n_rows=30_000)):
+        assert outer_optimizer(size) != "mean"
+    assert outer_optimizer(dense, n_workers=8) != "mean"
+
+
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 20), st.integers(2, 8), st.booleans())
 def test_plain_means_stay_cheap_or_come_once_per_pass(n_rows, n_features, n_outputs, n_workers, adagrad):
     size = LinearSize(n_rows, 10 * n_rows, n_features, n_outputs, sparse=True, adagrad=adagrad)

@@ -173,9 +173,9 @@ def test_a_change_in_any_kernel_file_changes_the_stamp(tmp_path, monkeypatch):
 
 def test_every_kernel_that_python_calls_is_cached_by_the_stamp():
     from parsgd.kernels.linear.multi import run_sgd_multi, run_sgd_softmax
-    from parsgd.kernels.linear.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.linear.single import run_sgd_single
     from parsgd.kernels.loss_kernels import evaluate_all
+    from parsgd.kernels.shared.shared_weights_linear import run_shared_multi, run_shared_single
     from parsgd.kernels.shuffling import gather, permute
 
     kernels = (

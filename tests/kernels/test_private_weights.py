@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from parsgd.kernels.linear import shared_scalars as row
-from parsgd.kernels.linear.private_weights import PrivateWeights, exchange_all
+from parsgd.kernels.shared import shared_scalars as row
+from parsgd.kernels.shared.private_weights import PrivateWeights, exchange_all
 
 N_WEIGHTS = 40
 

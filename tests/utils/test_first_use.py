@@ -29,7 +29,7 @@ WITHOUT_NUMBA = (
     "parsgd.kernels.lowlevel.gil_threshold",
     "parsgd.kernels.linear.hyperparams",
     "parsgd.kernels.linear.run_state",
-    "parsgd.kernels.linear.shared_scalars",
+    "parsgd.kernels.shared.shared_scalars",
     "parsgd.kernels.network.network_types",
 )
 

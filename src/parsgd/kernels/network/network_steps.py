@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parsgd.kernels.linear import shared_scalars as shared
-from parsgd.kernels.linear.shared_weights import begin_chunk, end_chunk
 from parsgd.kernels.lowlevel.atomics import unlock
 from parsgd.kernels.lowlevel.compiling import called, kernel
 from parsgd.kernels.lowlevel.extremes import smaller
@@ -40,6 +38,8 @@ from parsgd.kernels.network.network_types import (
     SQUARED_NORM,
     STEPS_TAKEN,
 )
+from parsgd.kernels.shared import shared_scalars as shared
+from parsgd.kernels.shared.shared_weights import begin_chunk, end_chunk
 
 if TYPE_CHECKING:
     from parsgd.kernels.network.network_types import NetworkLayout

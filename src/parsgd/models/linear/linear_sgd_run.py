@@ -103,16 +103,16 @@ class LinearSGDRun:
         model = self.model
         kind = "single" if model.n_outputs == 1 else "softmax" if model.described_loss.joint else "multi"
         if shared:
-            return getattr(first_use.kernels("linear.shared_weights_linear"), f"run_shared_{kind}")
+            return getattr(first_use.kernels("shared.shared_weights_linear"), f"run_shared_{kind}")
         full = model.average or model.truncates or model.one_class or model.schedule in ("pa1", "pa2")
         module = first_use.kernels("linear.single" if kind == "single" else "linear.multi")
         return getattr(module, f"run_sgd_{kind}" + "_full" * bool(full))
 
     def _make_private(self) -> Any:
-        """Copy the weights that the run makes its steps on (:mod:`parsgd.kernels.linear.private_weights`)."""
+        """Copy the weights that the run makes its steps on (:mod:`parsgd.kernels.shared.private_weights`)."""
         copies = (private_copy(array) for array in (self.coef, self.coef, self.paid, self.paid))
         position, folded = np.zeros(2, dtype=np.int64), np.zeros(self.model.n_outputs)
-        return first_use.kernels("linear.private_weights").PrivateWeights(*copies, folded, position)
+        return first_use.kernels("shared.private_weights").PrivateWeights(*copies, folded, position)
 
     def _fill_run_state(self, schedule_step: float) -> None:
         model, views, run_state = self.model, self.views, self.run_state
@@ -223,7 +223,7 @@ class LinearSGDRun:
         self.opened = False
         if self.shared:
             # scale and intercept are shared until the round ends: see linear_shared_state.py
-            exchange_all = first_use.kernels("linear.private_weights").exchange_all
+            exchange_all = first_use.kernels("shared.private_weights").exchange_all
             tiny, release_gil_from = _TINY_SCALE[self.model.dtype], self.hyperparams.release_gil_from
             exchange_all(self.coef, self.paid, tiny, release_gil_from, *self.shared)
             return

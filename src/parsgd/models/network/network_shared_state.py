@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parsgd.kernels.linear import shared_scalars as row
+from parsgd.kernels.shared import shared_scalars as row
 
 if TYPE_CHECKING:
     from parsgd.models.network.network_model import Network

@@ -1,6 +1,6 @@
 """Rows of the array of scalars that workers share beside the weights, float64 ``(rows, n_outputs)``.
 
-The first rows are common to all models; :mod:`parsgd.kernels.linear.shared_weights` describes their use.
+The first rows are common to all models; :mod:`parsgd.kernels.shared.shared_weights` describes their use.
 """
 
 from __future__ import annotations

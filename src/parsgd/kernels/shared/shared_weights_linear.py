@@ -1,7 +1,7 @@
 """SGD runs of linear models on weights that other workers update too.
 
-Steps are made on a copy of the weights (:mod:`parsgd.kernels.linear.private_weights`) and counted by shared scalars
-(:mod:`parsgd.kernels.linear.shared_weights`).
+Steps are made on a copy of the weights (:mod:`parsgd.kernels.shared.private_weights`) and counted by shared scalars
+(:mod:`parsgd.kernels.shared.shared_weights`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from parsgd.kernels.linear import multi, single
-from parsgd.kernels.linear import shared_scalars as shared
-from parsgd.kernels.linear.private_weights import PrivateWeights, adopt_folds, exchange_next, exchange_row
 from parsgd.kernels.linear.row_ops import U, count_values_per_row
 from parsgd.kernels.linear.run_state import (
     INTERCEPT,
@@ -23,12 +21,14 @@ from parsgd.kernels.linear.run_state import (
     START_TOTAL_PENALTY,
     TOTAL_PENALTY,
 )
-from parsgd.kernels.linear.shared_weights import begin_chunk, end_chunk
 from parsgd.kernels.lowlevel.atomics import unlock
 from parsgd.kernels.lowlevel.compiling import called, inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.schedules import compute_learning_rate
+from parsgd.kernels.shared import shared_scalars as shared
+from parsgd.kernels.shared.private_weights import PrivateWeights, adopt_folds, exchange_next, exchange_row
+from parsgd.kernels.shared.shared_weights import begin_chunk, end_chunk
 
 if TYPE_CHECKING:
     import numpy as np

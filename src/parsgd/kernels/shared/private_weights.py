@@ -24,13 +24,13 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.kernels.linear.row_ops import get_feature, get_span
-from parsgd.kernels.linear.shared_scalars import FOLDED, N_WORKERS, TICKETS
-from parsgd.kernels.linear.shared_weights import begin_chunk, end_chunk
 from parsgd.kernels.lowlevel.atomics import unlock
 from parsgd.kernels.lowlevel.compiling import called, inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.lowlevel.intrinsics import prefetch
+from parsgd.kernels.shared.shared_scalars import FOLDED, N_WORKERS, TICKETS
+from parsgd.kernels.shared.shared_weights import begin_chunk, end_chunk
 
 U = np.uint64
 # Weights exchanged together: those of a cache line of float32, so that lines without a change are not written.

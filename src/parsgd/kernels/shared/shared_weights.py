@@ -2,7 +2,7 @@
 
 Weights are updated without a lock (Niu, Recht, Re, Wright, "Hogwild!", NIPS 2011).  If two workers update one weight at
 the same moment, one update may be lost; with sparse rows that is rare.  The few scalars that *every* step updates would
-lose updates all the time.  They are in a separate array (:mod:`parsgd.kernels.linear.shared_scalars`), protected by a
+lose updates all the time.  They are in a separate array (:mod:`parsgd.kernels.shared.shared_scalars`), protected by a
 lock.  A worker copies them, takes a **chunk** of steps with its copies, and then adds the changes.  So no change is
 lost, and copies are outdated by at most a chunk.
 
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from parsgd.kernels.linear.shared_scalars import ACTIVE_WORKERS, FOLDED, SCALE
 from parsgd.kernels.lowlevel.atomics import lock, unlock
 from parsgd.kernels.lowlevel.compiling import called, inlined
+from parsgd.kernels.shared.shared_scalars import ACTIVE_WORKERS, FOLDED, SCALE
 
 
 @inlined
