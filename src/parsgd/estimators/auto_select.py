@@ -49,12 +49,16 @@ _MIN_ROWS_ONE_VS_ALL = 200
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen algorithm and worker count, and the reason."""
+    """The chosen algorithm and worker count, and the reason.
+
+    ``rate_factor`` multiplies the rate of AdaGrad.
+    """
 
     name: str
     why: str
     algorithm: Any
     n_workers: int
+    rate_factor: float = 1.0
 
     def __str__(self) -> str:
         return f"{self.name} on {self.n_workers} worker{'s' * (self.n_workers > 1)}: {self.why}"
@@ -226,16 +230,25 @@ def predict_seconds(size: ProblemSize, n_workers: int) -> float:
 
 
 def _averages_plainly(size: ProblemSize, n_workers: int) -> bool:
-    """Return True if the workers' mean is as accurate as one worker, and faster than adaptive steps.
+    """Return True if plain means are as accurate as one worker, and faster than adaptive steps.
 
-    With many rows two workers' mean has the test loss of one worker after the same passes.  Adaptive steps take long
-    with many sparse features, and hardly change the loss with AdaGrad, which has a rate for each weight.
+    With AdaGrad they are at :func:`_rate_factor` times the rate.  On sparse data with many rows two workers' mean has
+    the test loss of one worker after the same passes, and adaptive steps take long with many features.
     """
-    if not size.convex or n_workers != 2 or size.n_rows < n_workers * _MIN_ROWS_OF_PLAIN_MEANS:
+    if not size.convex or size.adagrad:
+        return size.adagrad
+    if not size.sparse or n_workers != 2 or size.n_rows < n_workers * _MIN_ROWS_OF_PLAIN_MEANS:
         return False
-    if size.adagrad and not size.sparse:
-        return True
-    return size.sparse and thread_seconds(size, 2) > _MAX_TIME_RATIO * thread_seconds(size, 1)
+    return thread_seconds(size, 2) > _MAX_TIME_RATIO * thread_seconds(size, 1)
+
+
+def _rate_factor(size: ProblemSize, n_workers: int) -> float:
+    """Return the factor of AdaGrad's rate for which a mean of K workers makes the progress of one worker.
+
+    AdaGrad's steps sum to about ``2 eta sqrt(n)`` after n equal gradients.  The mean of K workers with ``n / K``
+    gradients each has moved by ``2 eta sqrt(n / K)``, so the factor is ``sqrt(K)``.
+    """
+    return n_workers**0.5 if size.adagrad else 1.0
 
 
 def warn_of_few_rows(n_jobs: int | None, choice: Choice, n_rows: int) -> None:
@@ -293,13 +306,15 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
     """Choose local SGD with an adaptive outer optimizer, or one final average where merging takes too long."""
     if _is_in_process(engine, size):
         return _compiled_local_sgd(n_workers, why_workers, size)
-    costs = costs_on(engine, size, n_workers)
+    costs, factor = costs_on(engine, size, n_workers), _rate_factor(size, n_workers)
     merge_s = round_seconds(costs, n_workers, driver_seconds(size, n_workers))
     if size.convex and merge_s > costs.pass_s:
         times = f"about {1e3 * merge_s:.1f} ms, one worker's pass over all rows {1e3 * costs.pass_s:.1f} ms"
         why = f"one average at the end, because averaging takes {times} ({why_workers})"
-        return Choice("simuparallel", why, SimuParallel(), n_workers)
+        return Choice("simuparallel", why, SimuParallel(), n_workers, factor)
     rounds = rounds_of(costs, n_workers, size)
+    if size.adagrad:
+        return _plain_local_sgd(n_workers, why_workers, rounds, factor)
     times = "once" if rounds == 1 else f"{rounds} times"
     start = _LENGTHEN_AFTER if n_workers <= _FEW_WORKERS else _LENGTHEN_AFTER_MANY
     lengthen_after = start if size.convex and rounds > 1 else None
@@ -314,13 +329,20 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
 def _compiled_local_sgd(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
     if _averages_plainly(size, n_workers):
-        rounds = plain_rounds(size, n_workers)
-        why = f"average {'once' if rounds == 1 else f'{rounds} times'} per pass ({why_workers})"
-        return Choice("local", why, LocalSGD(sync_every=1.0 / rounds), n_workers)
+        return _plain_local_sgd(n_workers, why_workers, plain_rounds(size, n_workers), _rate_factor(size, n_workers))
     rounds = size.rounds(n_workers)[0]
     why = f"average {rounds} times per pass, with step lengths chosen on {size.n_probe_rows} rows ({why_workers})"
     part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows))
     return Choice("local", why, part, n_workers)
+
+
+def _plain_local_sgd(n_workers: int, why_workers: str, rounds: int, factor: float) -> Choice:
+    """Choose local SGD with plain means."""
+    times = "once" if rounds == 1 else f"{rounds} times"
+    rates = f", with rates {factor:.3g} times eta0" if factor != 1.0 else ""
+    # the law of the factor is one of uniform means
+    part = LocalSGD(sync_every=1.0 / rounds, rule="uniform" if factor != 1.0 else None)
+    return Choice("local", f"average {times} per pass{rates} ({why_workers})", part, n_workers, factor)
 
 
 def choose_engine(engine: Any, n_workers: int, who: str, requires: Collection[str] = ()) -> Engine:

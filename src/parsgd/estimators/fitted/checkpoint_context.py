@@ -135,7 +135,10 @@ def _restore_choice(estimator: Any, choice: auto_select.Choice, previous: auto_s
     """Reuse the checkpointed choice for parameters that are automatic now."""
     left_open = estimator.n_jobs is None or estimator.n_jobs < 0
     automatic = isinstance(estimator.algorithm, str) and estimator.algorithm == "auto"
-    return replace(previous if automatic else choice, n_workers=(previous if left_open else choice).n_workers)
+    workers = previous if left_open else choice
+    # the factor belongs to the number of workers
+    factor = workers.rate_factor if automatic else 1.0
+    return replace(previous if automatic else choice, n_workers=workers.n_workers, rate_factor=factor)
 
 
 def _choose_engine(estimator: Any, choice: auto_select.Choice) -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -162,6 +163,8 @@ class BaseSGD(SparseCoefMixin, SGDParams):
             penalized=model.penalty is not None,
         )
         parts = self._choose_parts(context, size, partial)
+        if parts[0].rate_factor != 1.0:
+            model = replace(model, eta0=parts[0].rate_factor * model.eta0)
         stopping = StoppingRule(
             # one epoch decides nothing
             tol=None if partial else self.tol,
