@@ -13,7 +13,7 @@ from benchmarks.measuring import Spread, ratio
 from benchmarks.readings import Reading
 from benchmarks.time_to_goal.curves import Workers, concurrent_seconds, curve, fit_seconds, interleaved
 from benchmarks.time_to_goal.tasks import Setting, Task, words
-from benchmarks.time_to_goal.tuning import PASSES, Tuned, tune
+from benchmarks.time_to_goal.tuning import PASSES, TUNING_PASSES, Tuned, tune
 
 # Passes after which a fit that is not at the goal ends, also in a quick run.
 MOST_PASSES, QUICK_MOST_PASSES = 12, 6
@@ -77,7 +77,7 @@ def compare(task: Task, groups: Sequence[Workers], plan: Plan, log: Log) -> list
     else:
         seconds = _times_to_goal(task, tuned, passes, plan)
     unit = "passes of one worker" if simulated else "s"
-    budget = f"{n_fits} fits of {PASSES} passes each"
+    budget = f"{n_fits} fits of {TUNING_PASSES} passes each"
     readings = [Reading(GOAL, task.name, one.title, words(tuned[one].lowest), "loss", (goal,), note=budget)]
     for workers in groups:
         make = partial(Reading, problem=task.name, solver=workers.title, setting=words(tuned[workers].setting))

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import readings, second_core
 from benchmarks.time_to_goal import comparison, tasks
 from benchmarks.time_to_goal.curves import Curve, Workers, curve, interleaved
-from benchmarks.time_to_goal.tuning import PASSES, SEEDS, tune
+from benchmarks.time_to_goal.tuning import SEEDS, TUNING_PASSES, tune
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = Workers(1), Workers(2, rule="uniform")
@@ -98,7 +98,7 @@ def test_every_number_of_workers_has_the_same_grid(load, monkeypatch):
     n_grid = len(task.grid(quick=True))
     assert seen[ONE][: 2 * n_grid] == seen[TWO][: 2 * n_grid]
     assert len(seen[ONE]) == len(seen[TWO]) == n_fits == 2 * (n_grid + 2)
-    assert {call[1:] for calls in seen.values() for call in calls} == {(PASSES, seed) for seed in SEEDS[:2]}
+    assert {call[1:] for calls in seen.values() for call in calls} == {(TUNING_PASSES, seed) for seed in SEEDS[:2]}
     assert all(found.setting in [call[0] for call in seen[workers]] for workers, found in chosen.items())
 
 
@@ -147,7 +147,7 @@ def test_a_quick_run_prints_and_keeps_its_readings(options, tmp_path, capsys, mo
     assert second_core.main([*run, "--datasets", "covtype"]) == 0
     text = capsys.readouterr().out
     assert "not a measurement" in text
-    assert "9 fits of 3 passes each" in text
+    assert "9 fits of 6 passes each" in text
     assert {key.split(",")[0] for key in json.loads(stored.read_text())} == {"adult", "covtype"}
     for taken in readings.load(stored).values():
         timed = readings.select(taken.readings, figure=comparison.TIME)

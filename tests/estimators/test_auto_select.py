@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss
 
 from parsgd import LocalSGD, SGDClassifier, SGDRegressor, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.common.adaptive_outer import Adaptive
@@ -169,16 +170,41 @@ def test_two_threads_on_wide_sparse_data_average_without_adaptive_steps():
     assert choose_algorithm("auto", 8, "", wide, "SGDClassifier").algorithm.outer_optimizer != "mean"
 
 
-def test_two_threads_on_many_dense_rows_with_adagrad_average_without_adaptive_steps():
-    dense = LinearSize(n_rows=100_000, n_values=5_400_000, n_features=54, n_outputs=1, adagrad=True)
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("n_workers", [2, 8])
+@pytest.mark.parametrize("engine", [None, Simulated()])
+def test_with_adagrad_workers_average_at_the_root_of_their_number_times_the_rate(n_workers, sparse, engine):
+    size = LinearSize(n_rows=100_000, n_values=5_400_000, n_features=54, n_outputs=1, sparse=sparse, adagrad=True)
+    choice = choose_algorithm("auto", n_workers, "", size, "SGDClassifier", engine)
+    assert (choice.algorithm.outer_optimizer, choice.algorithm.rule) == ("mean", "uniform")
+    assert choice.rate_factor == n_workers**0.5
+    for other in (replace(size, adagrad=False), replace(size, sparse=True, adagrad=False)):
+        assert choose_algorithm("auto", n_workers, "", other, "SGDClassifier", engine).rate_factor == 1.0
+    assert choose_algorithm("auto", 1, "", size, "SGDClassifier", engine).rate_factor == 1.0
+    assert choose_algorithm("local", n_workers, "", size, "SGDClassifier", engine).rate_factor == 1.0
 
-    def outer_optimizer(size, n_workers=2):
-        return choose_algorithm("auto", n_workers, "", size, "SGDClassifier").algorithm.outer_optimizer
 
-    assert outer_optimizer(dense) == "mean"
-    for size in (replace(dense, adagrad=False), replace(dense, n_rows=30_000)):
-        assert outer_optimizer(size) != "mean"
-    assert outer_optimizer(dense, n_workers=8) != "mean"
+@pytest.mark.parametrize("layout", ["dense", "csr"])
+@pytest.mark.parametrize("n_jobs", [2, 4])
+def test_with_adagrad_several_workers_make_the_progress_of_one(layout, n_jobs, monkeypatch):
+    # as many workers as asked for, although the rows are few
+    monkeypatch.setattr(auto_select, "count_workers", lambda n_jobs, *_: (n_jobs, "asked for"))
+    X = unit_rows(8000, 20, layout=layout)
+    y = labels(X)
+    settings = {"learning_rate": "adagrad", "eta0": 0.02, "alpha": 1e-6, "max_iter": 2, "tol": None, "random_state": 0}
+    one, several = (
+        SGDClassifier("log_loss", n_jobs=n, engine=engine, **settings).fit(X, y)
+        for n, engine in ((1, "auto"), (n_jobs, Serial()))
+    )
+    assert several.algorithm_.n_workers == n_jobs
+
+    def loss(model):
+        return log_loss(y, model.predict_proba(X))
+
+    same_rate = SGDClassifier("log_loss", n_jobs=n_jobs, engine=Serial(), algorithm="local", **settings).fit(X, y)
+    start = np.log(2.0)
+    assert abs(loss(several) - loss(one)) < 0.05 * (start - loss(one))
+    assert loss(same_rate) - loss(one) > 0.1 * (start - loss(one))
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 20), st.integers(2, 8), st.booleans())
