@@ -9,9 +9,11 @@ or the end of the section, subsections included. Comments with no text between t
     <!-- figures: measured once, 2026-11, no command -->
     <!-- figures: none, the sizes of an example -->
 
-The second kind is for numbers that no script of this repository measures, the third for numbers that are no
-measurements. A number counts as measured if a unit of time, memory or rate, "%", "x" or "times" follows it, or if it
-begins a table cell outside the first column. Code, and the output that examples print, does not count.
+The second kind is for numbers that no script of this repository measures. The third is for numbers that are no
+measurements, and does not hold in subsections.
+
+A number counts as measured if it has a decimal point, if a unit of time, memory or rate, "%", "x" or "times" follows it,
+or if it begins a table cell outside the first column. Versions and code, with the output of examples, do not count.
 """
 
 from __future__ import annotations
@@ -29,14 +31,20 @@ ONCE = re.compile(r"measured once, 20\d\d-[01]\d, no command")
 
 COMMENT = re.compile(r"<!-- figures: (.+) -->")
 HEADING = re.compile(r"(#+) (.+)")
-# code, and comments of any other kind
-HIDDEN = re.compile(r"^```.*?^```$|<!--(?! figures: ).*?-->|`[^`\n]*`|(?<=\])\([^()\s]*\)", re.DOTALL | re.MULTILINE)
+# code, comments of any other kind, addresses, versions
+HIDDEN = re.compile(
+    r"^```.*?^```$|<!--(?! figures: ).*?-->|`[^`\n]*`|(?<=\])\([^()\s]*\)"
+    r"|\b(?:Python|parsgd|NumPy|SciPy|Numba|scikit-learn|PyTorch|arXiv)\s\d+\.\d+",
+    re.DOTALL | re.MULTILINE,
+)
 NUMBER = r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"
 UNIT = (
     r"(?:ns|µs|us|ms|s|seconds?|minutes?|hours?|[kMG]B(?:/s)?|[KMG]iB(?:/s)?|GFLOP/s|%"
-    r"|(?:rows|examples)(?:/s| (?:per|a) second)|times(?! (?:per|a)\b)|x(?!\s\d))"
+    r"|(?:rows|examples)(?:/s|\s(?:per|a)\ssecond)|times(?!\s(?:per|a)\b)|x(?!\s\d))"
 )
-CLAIM = re.compile(rf"(?<![\w.^-])(?:{NUMBER} ?%? (?:to|and|or|of) )?{NUMBER}\s?{UNIT}(?![\w/])")
+CLAIM = re.compile(
+    rf"(?<![\w.^])(?:{NUMBER} ?%? (?:to|and|or|of) )?(?:{NUMBER}\s?{UNIT}(?![\w/])|\d[\d,]*\.\d+(?!\.?\d|[\w/]))"
+)
 RULE = re.compile(r"\|[-:| ]+\|")
 CELL = re.compile(r"[\s*~<>≤≥±+(-]*\d")
 
@@ -46,9 +54,9 @@ This page lists the measured numbers of the README and of the documentation. Eac
 the numbers of a section. `python scripts/claims.py` writes this page from comments in the others, such as
 `<!-- figures: python studies/linear.py DATA_FOLDER -->`. A test fails if a number has no comment or this page is old.
 
-A number counts as measured if a unit of time, memory or rate, "%", "x" or "times" follows it. In tables, numbers at the
-start of a cell outside the first column count. Numbers in code, and numbers written as words, do not. `DATA_FOLDER` is
-the folder of the real data.
+A number counts as measured if it has a decimal point, or if a unit of time, memory or rate, "%", "x" or "times" follows
+it. In tables, numbers at the start of a cell outside the first column count. Numbers in code, versions, and numbers
+written as words do not. `DATA_FOLDER` is the folder of the real data.
 
 """
 
@@ -80,10 +88,6 @@ class Passage:
     def measured(self) -> bool:
         return bool(self.numbers or self.n_cells)
 
-    @property
-    def exempt(self) -> bool:
-        return bool(self.figures) and all(NONE.fullmatch(figure) for figure in self.figures)
-
 
 def pages() -> list[Path]:
     """Return the README and the pages of the documentation, without the one that this script writes."""
@@ -103,13 +107,16 @@ def passages(text: str) -> list[Passage]:
         if heading := HEADING.fullmatch(line):
             close()
             level, section = len(heading[1]), heading[2]
-            in_force = {above: figures for above, figures in in_force.items() if above < level}
+            kept = {above: figures for above, figures in in_force.items() if above < level and not is_exempt(figures)}
+            in_force = {0: (), **kept}
         elif comment := COMMENT.fullmatch(line):
             close()
             in_force[level] = (*(in_force[level] if after_comment else ()), comment[1])
+            after_comment = True
+            continue
         else:
             lines.append(line)
-        after_comment = bool(comment) if not heading else False
+        after_comment = after_comment and not line.strip()
     close()
     return [passage for passage in found if passage.measured]
 
@@ -121,7 +128,7 @@ def write() -> str:
         text, name = path.read_text("utf-8"), path.relative_to(ROOT).as_posix()
         rows = []
         for passage in passages(text):
-            if passage.exempt:
+            if is_exempt(passage.figures):
                 reasons = "; ".join(figure.removeprefix("none, ") for figure in passage.figures)
                 exempt.append(f"| {name} | {passage.section} | {reasons} |")
                 continue
@@ -140,13 +147,17 @@ def write() -> str:
     return HEAD + "\n".join([count, *measured, last])
 
 
+def is_exempt(figures: tuple[str, ...]) -> bool:
+    return bool(figures) and all(NONE.fullmatch(figure) for figure in figures)
+
+
 def is_command(figure: str) -> bool:
     return not NONE.fullmatch(figure) and not ONCE.fullmatch(figure)
 
 
 def shown(passage: Passage) -> str:
-    """Return the commands, or the words of a comment without one."""
-    return ", ".join(f"`{figure}`" if is_command(figure) else figure for figure in passage.figures)
+    """Return the commands, and the words of comments without one."""
+    return "; ".join(f"`{figure}`" if is_command(figure) else figure for figure in passage.figures)
 
 
 def main() -> None:
