@@ -12,8 +12,8 @@ or the end of the section, subsections included. Comments with no text between t
 The second kind is for numbers that no script of this repository measures. The third is for numbers that are no
 measurements, and does not hold in subsections.
 
-A number counts as measured if it has a decimal point, if a unit of time, memory or rate, "%", "x" or "times" follows it,
-or if it begins a table cell outside the first column. Versions and code, with the output of examples, do not count.
+A number counts as measured if it has a decimal point, if a unit of time, memory or rate, "%", "x" or "times" follows
+it, or if it begins a table cell outside the first column. Versions and code, with the output of examples, do not count.
 """
 
 from __future__ import annotations
