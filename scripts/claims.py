@@ -137,7 +137,8 @@ def write() -> str:
             n_numbers, n_cells = n_numbers + len(passage.numbers), n_cells + passage.n_cells
             commands |= {figure for figure in passage.figures if is_command(figure)}
         if rows:
-            head = f"## {name}\n\n| section | command | numbers in the text | table cells |\n|---|---|---|---:|\n"
+            title = f"[{name}]({name.removeprefix('docs/')})" if name.startswith("docs/") else name
+            head = f"## {title}\n\n| section | command | numbers in the text | table cells |\n|---|---|---|---:|\n"
             measured.append(head + "\n".join(rows) + "\n")
     count = f"There are {n_numbers:,} numbers in texts and {n_cells:,} in tables, with {len(commands)} commands.\n"
     last = (
