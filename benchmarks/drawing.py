@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-OURS, THEIRS, GOAL = "#3f51b5", "#9e9e9e", "#d32f2f"
+OURS, THEIRS, LIMIT = "#3f51b5", "#9e9e9e", "#d32f2f"
 
 
 def figure(width: float = 8.0, height: float = 4.0, rows: int = 1):
@@ -34,11 +34,10 @@ def bars(
     axis,
     labels: Sequence[str],
     values: Sequence[float],
-    marks: Sequence[float | None] = (),
     spreads: Sequence[tuple[float, float]] | None = None,
     colors: Sequence[str] | str = OURS,
 ) -> None:
-    """Horizontal bars, the first on top; `marks` are targets, drawn as short lines; `spreads` (low, high)."""
+    """Horizontal bars, the first on top; `spreads` (low, high)."""
     places = list(range(len(labels)))
     around = None
     if spreads is not None:
@@ -47,8 +46,5 @@ def bars(
             [max(high - v, 0) for v, (_, high) in zip(values, spreads, strict=True)],
         ]
     axis.barh(places, values, xerr=around, color=colors, height=0.65, error_kw={"lw": 1, "ecolor": "#333333"})
-    for place, mark in zip(places, marks, strict=False):
-        if mark is not None:
-            axis.plot([mark, mark], [place - 0.42, place + 0.42], color=GOAL, lw=2)
     axis.set_yticks(places, labels)
     axis.invert_yaxis()

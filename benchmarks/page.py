@@ -10,12 +10,14 @@ from benchmarks.readings import Taken
 
 HEAD = """# Benchmarks
 
+<!-- figures: scripts/bench --data DATA_FOLDER -->
+
 This page compares parsgd with other libraries. `scripts/bench` measures all figures on your machine and writes this
 page and its pictures. The other libraries run at the best of the settings that were tried. All libraries take turns on
 the same machine, after one untimed run, so compilation is excluded. A ratio is the median over turns, with its
-quartiles; above 1 parsgd is better. Each section ends with its date and commit, since sections come from several runs.
+quartiles; above 1 parsgd is better. Each section ends with its date, commit and command, since sections come from
+several runs. A plus marks a commit with further changes. `DATA_FOLDER` is the folder of the real data.
 """
-
 
 QUICK = "**A quick run, of small sizes: it shows that everything runs, and none of its figures mean anything.**\n"
 
@@ -37,7 +39,8 @@ def write(folder: Path, taken: dict[str, Taken]) -> Path:
 
 def _section(name: str, entry: Taken, folder: Path) -> str:
     module = figures.load(name)
-    parts = [f"## {module.TITLE}\n"]
+    command = f"scripts/bench --data DATA_FOLDER --only {name} --turns {entry.n_turns}"
+    parts = [f"## {module.TITLE}\n", f"<!-- figures: {command} -->\n"]
     if entry.failed:
         parts.append(f"This figure could not be taken: `{entry.failed}`.\n")
     if entry.readings:
@@ -47,7 +50,8 @@ def _section(name: str, entry: Taken, folder: Path) -> str:
         parts += [f"Not measured: {problem}: {note}.\n" for problem, note in missing.items() if note not in described]
         pictures = module.draw(list(entry.readings), folder / "pictures")
         parts += [f"![{module.TITLE}]({picture.relative_to(folder).as_posix()})\n" for picture in pictures]
-    parts.append(f"<small>{entry.n_turns} turns, commit {entry.commit}, {entry.time}, {entry.seconds:.0f} s.</small>\n")
+    taken = f"{entry.n_turns} turns, commit {entry.commit}, {entry.time}, {entry.seconds:.0f} s"
+    parts.append(f"<small>{taken}: `{command}`.</small>\n")
     return "\n".join(parts)
 
 

@@ -45,6 +45,8 @@ WORTH, PILOTS = 0.1, 8
 NETWORK, NETWORK_PASSES, NETWORK_COUNTS = (64,), (1, 4), (1, 2, 4, 8, 16)
 HEADER = """# Benefit of averaging
 
+<!-- figures: python studies/averaging.py DATA_FOLDER -->
+
 This page measures how many averaged runs are useful. `studies/averaging.py` writes it. It averages K = 1 ... 64
 independent runs of SGD that start at 0, each over its own permutations of all training rows. The rate is constant: of
 {n_rates} rates (1, 3, 10, 30, ... times 1e-4) the one at which one pass of a run has the least objective, and four

@@ -65,6 +65,8 @@ ALGORITHMS = {
 }
 HEADER = """# Results: all algorithms
 
+<!-- figures: python studies/family.py DATA_FOLDER -->
+
 This page shows how many passes each algorithm needs to the loss of serial SGD. `studies/family.py` writes it. One
 worker fits every data set with {passes} passes. The goal is its loss without penalty on held-out rows, the mean over
 {serial} seeds; the rows are a fifth of the data, or the data's own test set.
@@ -268,6 +270,9 @@ def main() -> None:
 
 READING = """
 ## Observations
+
+<!-- figures: python studies/family.py DATA_FOLDER -->
+<!-- figures: measured once, 2026-11, no command -->
 
 The constants of `auto` were chosen on these six sets and some of these seeds. On other data it may perform worse.
 

@@ -41,6 +41,8 @@ WAYS = {
 }
 HEADER = """# Results: linear models
 
+<!-- figures: python studies/linear.py DATA_FOLDER -->
+
 This page compares two workers with scikit-learn on linear models. `studies/linear.py` writes it. All solvers make
 {epochs} passes with `tol=None`. Scores are means and standard deviations over {seeds} seeds on test rows: a fifth of
 the rows, or the data's own test set. Parameters have their defaults, except `alpha` where given. Seconds are the median

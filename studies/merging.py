@@ -22,6 +22,8 @@ PASSES = (1, 5)
 RULES = ("uniform", "steps", "wp", "loss", "fednova", "learned")
 HEADER = """# Merge weights of unequal workers
 
+<!-- figures: python studies/merging.py DATA_FOLDER -->
+
 This page compares rules for the weights of one average. `studies/merging.py` writes it. Ten workers have equal shards,
 assigned at random, and the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10. They run for the time in which the
 fastest make one pass (or five), and then average once. `rule="learned"` holds its sample (2 % of the rows, at least

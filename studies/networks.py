@@ -67,6 +67,8 @@ LEFT_OUT = {
 }
 HEADER = """# Results: networks
 
+<!-- figures: python studies/networks.py DATA_FOLDER -->
+
 This page compares parallel training of networks with one worker and with scikit-learn. `studies/networks.py` writes it.
 All solvers make the same number of passes, with `tol=0` and without early stopping. Scores are means and standard
 deviations over {seeds} seeds on held-out rows: a fifth, or the data's own test set. scikit-learn is fitted with one
@@ -76,6 +78,9 @@ Python {python}, scikit-learn {sklearn}, parsgd {parsgd}, {cores} cores.
 """
 READING = """
 ## Observations
+
+<!-- figures: python studies/networks.py DATA_FOLDER -->
+<!-- figures: python benchmarks/single/matrix_form.py -->
 
 - With Adam two workers score as one does on Fashion-MNIST and on Covertype, at 1.7 to 2.1 times its speed. Their
   training loss is higher, because each of them makes half of the steps. On California housing a worker makes 129 steps

@@ -44,6 +44,8 @@ ESTIMATORS = {
 }
 HEADER = """# Results: the planner
 
+<!-- figures: python studies/planner.py DATA_FOLDER -->
+
 This page compares the predictions of `parsgd.plan` with measured fits. `studies/planner.py` writes it, here with Python
 {python} and parsgd {parsgd} on {cores} cores. Each set is planned once, for 1, 2, 8 and 64 workers, with the default
 budget (2 s, or a tenth of a serial fit). Then every candidate is fitted with {seeds} other seeds, for at most twice

@@ -28,6 +28,8 @@ PROBLEMS = {"covtype": (4096, 0.01), "adult": (512, 0.02), "enron_spam": (384, 0
 WINDOWS = (1, 2, 4, 8, 16, 32, None)
 HEADER = """# Shuffle buffers
 
+<!-- figures: python studies/shuffling.py DATA_FOLDER -->
+
 This page compares buffers of different size with a full shuffle. `studies/shuffling.py` writes it. Rows are read in row
 groups ({groups}), in a new random order in every pass. They are shuffled within buffers of a number of row groups. The
 figures are the test log loss of logistic regression at a constant rate, `alpha=1e-4` (enron_spam 1e-6), divided by that

@@ -60,6 +60,8 @@ WAYS: dict[str, Any] = {
 ALONE = "one worker of speed 1"
 HEADER = """# Workers of unequal speed
 
+<!-- figures: python studies/unequal.py DATA_FOLDER -->
+
 This page compares weights and round lengths for workers of unequal speed. `studies/unequal.py` writes it. The models
 are logistic regression (`log_loss`, one against all) with `learning_rate="optimal"` and `alpha=1e-4` (news20,
 enron_spam: `1e-6`). The clock is virtual (`Simulated`): time is examples divided by speed, and messages take none. The

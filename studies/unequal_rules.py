@@ -28,6 +28,8 @@ RATES = tuple(float(f"{10.0 ** (step / 2):.1g}") for step in range(-5, 5))
 TUNING_SEED = 100
 PAGE = """# Merge rules for workers of unequal speed
 
+<!-- figures: python studies/unequal_rules.py DATA_FOLDER -->
+
 This page compares the merge rules of ten workers with the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10.
 `studies/unequal_rules.py` writes it. Each worker owns a tenth of the rows, assigned at random. All rules have the same
 virtual time, in which the workers together visit {passes} times as many rows as there are. The model is logistic

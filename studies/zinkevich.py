@@ -29,6 +29,8 @@ RATES, CHAINS, TIMES = (1.0, 0.5, 0.25), 200, 10
 COLOURS, WIDTHS = {1: "#999999", 10: "#4477aa", 100: "#cc3311"}, {1: 2.0, 10: 3.4, 100: 1.4}
 HEADER = """# Zinkevich et al. 2010
 
+<!-- figures: python studies/zinkevich.py DATA_FOLDER -->
+
 This page repeats the experiments of M. Zinkevich, M. Weimer, A. Smola, L. Li, "Parallelized Stochastic Gradient
 Descent", NIPS 2010, on public data. `studies/zinkevich.py` writes it. The paper used 2,508,220 mails of a private
 collection. This page uses `enron_spam`: {n_rows:,} mails to train on and {n_test:,} to test, with words hashed to 2^18

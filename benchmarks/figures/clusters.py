@@ -74,6 +74,6 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(8.0, 0.8 + 0.5 * len(rows))
     colors = [drawing.OURS if r.solver == "parsgd" else drawing.THEIRS for r in rows]
     spreads = [(min(r.values) / 1e6, max(r.values) / 1e6) for r in rows]
-    drawing.bars(axis, [r.solver for r in rows], [r.median / 1e6 for r in rows], (), spreads, colors)
+    drawing.bars(axis, [r.solver for r in rows], [r.median / 1e6 for r in rows], spreads, colors)
     axis.set_xlabel("million rows a second")
     return [drawing.keep(drawn, folder, "clusters")]

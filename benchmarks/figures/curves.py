@@ -161,7 +161,7 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
 
 def curve(axis, name: str, readings: list[Reading]) -> None:
     """One ladder, on logarithmic axes, with its limit."""
-    styles = {STEADY: (drawing.OURS, "o-"), WHOLE: (drawing.OURS, "o:"), LIMIT: (drawing.GOAL, "-")}
+    styles = {STEADY: (drawing.OURS, "o-"), WHOLE: (drawing.OURS, "o:"), LIMIT: (drawing.LIMIT, "-")}
     for what, (color, style) in styles.items():
         rows = select(readings, solver=what)
         if rows:

@@ -185,7 +185,6 @@ def draw(readings: Sequence[Reading], folder: Path) -> list[Path]:
         axis,
         [f"{r.problem}, 2 workers" if r.solver == OURS else "1 worker" for r in rows],
         [r.ratio.median for r in rows],
-        (),
         [(r.ratio.low, r.ratio.high) for r in rows],
         [drawing.OURS if r.solver == OURS else drawing.THEIRS for r in rows],
     )

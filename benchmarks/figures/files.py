@@ -121,7 +121,6 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
         axis,
         [f"{r.solver}, {r.setting}" for r in rows],
         [r.median / 1e6 for r in rows],
-        (),
         [(min(r.values) / 1e6, max(r.values) / 1e6) for r in rows],
         colors,
     )

@@ -136,7 +136,7 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(9.0, 0.8 + 0.35 * len(readings))
     labels = [f"{r.problem}: {r.setting}" for r in readings]
     spreads = [(100 * s.low, 100 * s.high) for s in (Spread.of(r.values) for r in readings)]
-    drawing.bars(axis, labels, [100 * r.median for r in readings], (), spreads)
+    drawing.bars(axis, labels, [100 * r.median for r in readings], spreads)
     axis.set_xlim(0, 100)
     axis.set_xlabel("% of the limit")
     return [drawing.keep(drawn, folder, "limits")]

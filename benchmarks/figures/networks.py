@@ -235,7 +235,6 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
             axis,
             labels,
             [r.ratio.median for r in rows],
-            (),
             [(r.ratio.low, r.ratio.high) for r in rows],
         )
         axis.set_xlabel(f"times as fast as {peer}")

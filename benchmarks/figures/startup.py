@@ -81,6 +81,6 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(8.0, 0.8 + 0.4 * len(rows))
     spreads = [(s.low, s.high) for s in (Spread.of(r.values) for r in rows)]
     colors = [drawing.OURS if r.solver == "parsgd" else drawing.THEIRS for r in rows]
-    drawing.bars(axis, [f"{r.solver}, {r.problem}" for r in rows], [r.median for r in rows], (), spreads, colors)
+    drawing.bars(axis, [f"{r.solver}, {r.problem}" for r in rows], [r.median for r in rows], spreads, colors)
     axis.set_xlabel("seconds since the start of the process")
     return [drawing.keep(drawn, folder, "startup")]

@@ -236,6 +236,6 @@ def draw(readings: list[Reading], folder: Path) -> list[Path]:
     drawn, (axis,) = drawing.figure(8.0, 0.8 + 0.55 * len(rows))
     spreads = [(min(r.values), max(r.values)) for r in rows]
     colors = [drawing.OURS if r.solver == "parsgd" else drawing.THEIRS for r in rows]
-    drawing.bars(axis, [f"{r.solver}, {r.setting}" for r in rows], [r.median for r in rows], (), spreads, colors)
+    drawing.bars(axis, [f"{r.solver}, {r.setting}" for r in rows], [r.median for r in rows], spreads, colors)
     axis.set_xlabel("seconds to 88 % (medians, least and most)")
     return [drawing.keep(drawn, folder, "time-to-accuracy")]

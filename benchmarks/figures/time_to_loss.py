@@ -216,7 +216,7 @@ def draw(readings: Sequence[Reading], folder: Path) -> list[Path]:
         labels, ratios = [r.solver for r in rows], [r.ratio.median for r in rows]
         colors = [drawing.OURS if r.solver.startswith("parsgd") else drawing.THEIRS for r in rows]
         spreads = [(r.ratio.low, r.ratio.high) for r in rows]
-        drawing.bars(axis, labels, ratios, (), spreads, colors)
+        drawing.bars(axis, labels, ratios, spreads, colors)
         axis.axvline(1.0, color="black", lw=0.8)
         axis.set_title(rows[0].problem, loc="left", fontsize=10)
     axes[-1].set_xlabel("times as fast to the same test loss as scikit-learn's SGDClassifier")

@@ -4,7 +4,7 @@ Usage: python benchmarks/single/big.py FOLDER [--workers 2] [--turns 3]     (mak
 
 Each turn runs every way in a process of its own, one after the other, so that a noisy neighbour hits all of them.
 Reading alone is pyarrow, with as many threads as there are workers, each reading row groups and making a float32 matrix
-of them, in three ways; the fastest one is what training is held against (wanted: >= 0.70 of its rows/s, and < 600 MB).
+of them, in three ways; training is compared with the fastest one.
 """
 
 from __future__ import annotations

@@ -113,12 +113,12 @@ def turns(problem, repeats, patience):
     return np.array(every), f"{len(every)} turns, DISTURBED by other processes"
 
 
-def compare(title, X, y, effort, X_test=None, y_test=None, wanted=None) -> None:
+def compare(title, X, y, effort, X_test=None, y_test=None) -> None:
     """Print how often one worker's examples a second each contestant makes, and by how much its objective is higher."""
     X_test, y_test = (X, y) if X_test is None else (X_test, y_test)
     made, remark = turns((X, y, X_test, y_test), *effort)
     base = made[:, 0]
-    print(f"\n{title}{f' (wanted {wanted:g} x)' if wanted else ''}; {remark}")
+    print(f"\n{title}; {remark}")
     for number, name in enumerate(CONTESTANTS):
         seconds, loss, score = made[:, number].T
         low, middle, high = np.percentile(base[:, 0] / seconds, [25, 50, 75])
@@ -149,9 +149,9 @@ def main() -> None:
     shrink, effort = (50, (2, 0.0)) if arguments.quick else (1, (11, arguments.patience))
     print(f"log loss, float32, {EPOCHS} passes, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     X, y = sparse_problem(200_000 // shrink, 47_000, 75, uniform=True)
-    compare("CSR, 200k x 47k, 75 a row, all features alike", X, y, effort, wanted=1.8)
+    compare("CSR, 200k x 47k, 75 a row, all features alike", X, y, effort)
     X, y = sparse_problem(200_000 // shrink, 47_000, 75)
-    compare("CSR, 200k x 47k, 75 a row, features as frequent as words", X, y, effort, wanted=1.8)
+    compare("CSR, 200k x 47k, 75 a row, features as frequent as words", X, y, effort)
     X, y = sparse_problem(200_000 // shrink, 2_000_000, 75)
     compare("CSR, 200k x 2M, 75 a row, features as frequent as words", X, y, effort)
     X, y = dense_problem(580_000 // shrink, 54)

@@ -92,6 +92,13 @@ def test_the_page_says_what_failed_what_is_not_installed_and_what_was_not_run(tm
     assert figures.load("time_to_loss").TITLE in text.split("Not measured yet:")[1]
 
 
+def test_sections_name_the_command_that_repeats_them(tmp_path):
+    text = page.write(tmp_path, {"equal_work": taken(failed="ValueError: no")}).read_text()
+    command = "scripts/bench --data DATA_FOLDER --only equal_work --turns 3"
+    assert f"## {figures.load('equal_work').TITLE}\n\n<!-- figures: {command} -->\n" in text
+    assert f"commit abc, 2026-01-01 00:00 UTC, 0 s: `{command}`." in text
+
+
 def test_every_figure_keeps_the_contract():
     for name in figures.names():
         module = figures.load(name)

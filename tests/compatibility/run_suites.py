@@ -199,6 +199,8 @@ def _row(name: str, cases: Sequence[Case]) -> str:
 
 _PAGE = """# Compatibility with scikit-learn
 
+<!-- figures: python tests/compatibility/run_suites.py -->
+
 This page shows which of scikit-learn's own tests parsgd passes. `tests/compatibility/run_suites.py` writes it and
 runs the test files of the installed scikit-learn {version},
 `linear_model/tests/test_sgd.py` and `neural_network/tests/test_mlp.py`, on parsgd's estimators: every
