@@ -16,7 +16,7 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     # a script has its own folder first in the path, and needs the root of the repository
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
