@@ -57,7 +57,7 @@ class Hogwild(SynchronousAlgorithm):
 
     Networks step on the shared weights themselves.  The increments of their shared scalars are added.
 
-    On two cores two workers made 2.2 times the rows per second of one on sparse rows with 47,000 features, 1.5 with two
+    On two cores two workers made 2.2 times the rows per second of one on sparse rows with 47,000 features, 1.4 with two
     million features and 1.7 on dense rows, with a loss within 0.4 % (sparse) and 2 % (dense) of one worker's after five
     passes (benchmarks/single/hogwild.py).
 
