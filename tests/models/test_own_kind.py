@@ -220,7 +220,7 @@ class Size:
     n_parameters: int
     convex = one_against_all = False
     n_probe_rows = 50
-    wake_seconds, merge_seconds, compiled_merge_seconds, sparse = 1e-3, 1e-4, 1e-4, False
+    wake_seconds, merge_seconds, compiled_merge_seconds, sparse, adagrad = 1e-3, 1e-4, 1e-4, False, False
 
     @property
     def epoch_seconds(self):
