@@ -50,7 +50,7 @@ def excess_around(smoothness: float, distance_2: float, excess: float) -> float:
 
 
 def steps_of_average(eta: float, lam: float, k: int) -> float:
-    """Return the number of steps of each machine that theorem 12 asks for."""
+    """Return the number of steps of each machine in theorem 12."""
     return (math.log(k) - (math.log(eta) + math.log(lam))) / (2.0 * eta * lam)
 
 
@@ -212,7 +212,7 @@ def measured_spread(problem: Problem, eta: float, n_chains: int, seed: int) -> f
 
 
 def averages(problem: Problem, eta: float, k: int, n_averages: int, seed: int, steps: int | None = None) -> np.ndarray:
-    """Return means of k chains from 0, ``(n_averages, d)``, of the length that theorem 12 asks for by default."""
+    """Return means of k chains from 0, ``(n_averages, d)``, by default of theorem 12's length."""
     if steps is None:
         steps = math.ceil(steps_of_average(eta, problem.lam, k))
     d = problem.X.shape[1]

@@ -57,13 +57,13 @@ class Setting(NamedTuple):
 class Found(NamedTuple):
     """After ``examples (n_points,)`` of each machine: relative objective and test RMSE by number of machines.
 
-    ``base`` is the objective and RMSE of one sequential pass, ``scatter`` the standard deviation between single
-    machines of the relative objective at the first point.
+    ``base`` is the objective and RMSE of one sequential pass. ``scatter`` has the standard deviations of the relative
+    objective at the first point, between single machines and between groups of ten.
     """
 
     setting: Setting
     base: np.ndarray
-    scatter: float
+    scatter: np.ndarray
     examples: np.ndarray
     objective: Curves
     rmse: Curves
@@ -152,6 +152,6 @@ def curves(setting: Setting, data: Spam, points: np.ndarray, over: Callable = ma
     values = np.array(values)
     parts = [part.mean(axis=2) for part in np.split(values, (few, 2 * few), axis=2)]
     base = parts[0][-1]
-    scatter = float(values[0, 0, :few].std(ddof=1) / base[0])
+    scatter = np.array([values[0, 0, at].std(ddof=1) / base[0] for at in (slice(few), slice(few, 2 * few))])
     objective, rmse = (dict(zip(MACHINES, (part[:-1, i] / base[i] for part in parts), strict=True)) for i in (0, 1))
     return Found(setting, base, scatter, points[:-1], objective, rmse)

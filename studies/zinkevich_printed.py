@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 MACHINES = (1, 10, 100)
-# Training examples and recorded numbers of updates of the paper.
-N_ROWS, UPDATES = 2_508_220, 10_000 * 2 ** np.arange(8)
+# Training examples, recorded numbers of updates, and rate of the paper.
+N_ROWS, UPDATES, STATED = 2_508_220, 10_000 * 2 ** np.arange(8), 1e-3
 # ``(E_10 - E_100) / (E_1 - E_100)`` of an objective ``E_k = a + b / k``.
 SHARE_OF_VARIANCE = (1 / 10 - 1 / 100) / (1 - 1 / 100)
 
