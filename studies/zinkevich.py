@@ -280,7 +280,7 @@ def main() -> None:
             + zinkevich_gap.printed()
             + zinkevich_gap.EXPERIMENTS.format(equal=equal, few=zinkevich_gap.FEW)
         )
-        text += zinkevich_gap.tables(data, points, pool.map)
+        text += zinkevich_gap.decays(data, points, pool.map) + zinkevich_gap.tables(data, points, pool.map)
         text += zinkevich_theory.section(data, pool.map)
     print(text[text.rindex("\n## ") :], flush=True)
     given.out.write_text(text + READING.read_text())

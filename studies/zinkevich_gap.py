@@ -55,6 +55,18 @@ def variants(equal: float) -> Iterator[Variant]:
             yield Variant("decaying rate, random starts", eta, decay=0.5, start=start)
 
 
+def kinds(equal: float) -> tuple[Variant, ...]:
+    """Return one or two variants of each kind, with gaps in some panel that are near the printed ones."""
+    return (
+        Variant("larger rate", 1.0),
+        Variant("random starts", equal, start=0.035),
+        Variant("random starts", equal, start=0.3),
+        Variant("decaying rate", 10.0, decay=0.5),
+        Variant("decaying rate, random starts", 3.0, decay=0.5, start=0.3),
+        Variant("rows not normalized, random starts", STATED, start=0.035, unit_rows=False),
+    )
+
+
 def printed() -> str:
     """Return a table of shifts and shares of the printed curves."""
     text = "| panel | " + " | ".join(f"{n // 1000:,}k" for n in UPDATES) + " |\n" + "|---" * (len(UPDATES) + 1) + "|\n"
@@ -85,7 +97,7 @@ def number(value: float) -> str:
 def cell(found: Curves, panel: Panel, examples: np.ndarray, n_rows: int) -> str:
     """Return the first point of k = 1, 10, 100; shifts at the first, fifth and last point; share; difference."""
     if not all((values < 1e4).all() for values in found.values()):
-        return "diverged | | | "
+        return "diverged"
     first = " / ".join(f"{found[k][0]:.2f}" for k in found)
     moved = " / ".join(times(value) for value in shifts(found, examples, n_rows)[[0, 4, 7]])
     known = shares(found)[:, 1]
@@ -107,10 +119,30 @@ def row(data: Spam, panel: Panel, variant: Variant, examples: np.ndarray, over: 
         found = curves(setting, data, examples, over, FEW)
         gap, what = difference(found.objective, panel), cell(found.objective, panel, examples, len(data.y))
     rate, start = f"{variant.eta:.3g}" + " t^-1/2" * bool(variant.decay), f"{variant.start:g}"
-    if what.startswith("diverged"):
-        return np.inf, f"| {variant.name} | {rate} | {start} | {what} | |\n"
+    if what.startswith("diverged") or not found.base[0] < 1e3:
+        return np.inf, f"| {variant.name} | {rate} | {start} | diverged | | | | |\n"
     scatter = " / ".join(f"{value:.2f}" for value in found.scatter)
     return gap, f"| {variant.name} | {rate} | {start} | {what} | {scatter} |\n"
+
+
+def decays(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
+    """Return a table of gaps relative to the first one: printed, and of one variant of each kind."""
+    text, raw = DECAYS + "| panel | source | eta | s | first gap | " + " | ".join(f"{x:,}" for x in examples), None
+    text += " |\n" + "|---" * (len(examples) + 5) + "|\n"
+    for panel in OBJECTIVES:
+        gap = panel.curves[1] - panel.curves[100]
+        text += f"| {panel.title} | **printed** | 0.001 | | {gap[0]:.2f} | {relative(gap)} |\n"
+        for variant in kinds(STATED * N_ROWS / len(data.y)):
+            raw = not_normalized(data) if not variant.unit_rows and raw is None else raw
+            setting = Setting(panel.loss, panel.lam, variant.eta, variant.decay, variant.start)
+            found = curves(setting, data if variant.unit_rows else raw, examples, over, FEW).objective
+            gap, rate = found[1] - found[100], f"{variant.eta:.3g}" + " t^-1/2" * bool(variant.decay)
+            text += f"| | {variant.name} | {rate} | {variant.start:g} | {gap[0]:.2f} | {relative(gap)} |\n"
+    return text
+
+
+def relative(gap: np.ndarray) -> str:
+    return " | ".join(number(value) for value in gap / gap[0])
 
 
 def tables(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
@@ -129,6 +161,13 @@ def tables(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
     return text
 
 
+DECAYS = """
+### Gaps relative to the first one
+
+The gap `E_1 - E_100` at each point is divided by that at the first point. The points are at the same fractions of a
+pass in the paper and here.
+
+"""
 TEXT = f"""
 ## The gap between 1 and 100 machines
 
@@ -139,9 +178,9 @@ The printed curves have three properties that can be computed from the readings 
 - **Gap**: `E_1 - E_100`. The penalty alone shrinks a random start by `1 - eta lambda` per step, and its part of the
   objective as `exp(-2 eta lambda n)`. A row of the table has the first gap with this decay.
 - **Share**: `(E_10 - E_100) / (E_1 - E_100)` of the objectives E. The average of k independent, identically distributed
-  models has `E_k = a + b / k` if the objective is quadratic, as with squared loss. The share is then
-  {SHARE_OF_VARIANCE:.3f}, with random starts and with correlated models too. The same holds for the squared RMSE
-  with either loss. "Least" and "most" move all three values by the reading error.
+  models has a mean of `E_k = a + b / k` if the objective is quadratic, as with squared loss. The share is then
+  {SHARE_OF_VARIANCE:.3f}, with random starts and with equally correlated models too. The same holds for the squared
+  RMSE with either loss. "Least" and "most" move all three values by the reading error.
 
 """
 
