@@ -127,13 +127,12 @@ def row(data: Spam, panel: Panel, variant: Variant, examples: np.ndarray, over: 
 
 def decays(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
     """Return a table of gaps relative to the first one: printed, and of one variant of each kind."""
-    text, raw = DECAYS + "| panel | source | eta | s | first gap | " + " | ".join(f"{x:,}" for x in examples), None
-    text += " |\n" + "|---" * (len(examples) + 5) + "|\n"
+    text, raw = DECAYS + "| panel | source | eta | s | first gap | ", not_normalized(data)
+    text += " | ".join(f"{x:,}" for x in examples) + " |\n" + "|---" * (len(examples) + 5) + "|\n"
     for panel in OBJECTIVES:
         gap = panel.curves[1] - panel.curves[100]
         text += f"| {panel.title} | **printed** | 0.001 | | {gap[0]:.2f} | {relative(gap)} |\n"
         for variant in kinds(STATED * N_ROWS / len(data.y)):
-            raw = not_normalized(data) if not variant.unit_rows and raw is None else raw
             setting = Setting(panel.loss, panel.lam, variant.eta, variant.decay, variant.start)
             found = curves(setting, data if variant.unit_rows else raw, examples, over, FEW).objective
             gap, rate = found[1] - found[100], f"{variant.eta:.3g}" + " t^-1/2" * bool(variant.decay)
