@@ -1,7 +1,7 @@
 """Bounds of Zinkevich et al. 2010 as functions of their constants, and small problems on which they can be checked.
 
 The objective is ``c(w) = mean_i c_i(w)`` with ``c_i(w) = lambda / 2 |w|^2 + L(x_i . w, y_i)``. ``G`` bounds the norm of
-the gradients of ``c_i``, ``curvature`` (c* in the paper) is the Lipschitz constant of L' in the prediction, and
+the gradients of ``c_i``. ``curvature`` (c* in the paper) is the Lipschitz constant of L' in the prediction,
 ``smoothness`` that of the gradients. D^T is the distribution of the weights after T steps from 0, D* its limit.
 """
 

@@ -57,7 +57,7 @@ Measured on {cpu}, {cores} cores, {jobs} used.
 ## Algorithms 2 and 3
 
 In algorithm 2 each of k machines makes T steps on examples drawn from the whole set with replacement. In algorithm 3
-the rows are partitioned at random into k parts of T = floor(m / k) rows, and each machine makes one pass over its own.
+the rows are partitioned at random into k parts of T = floor(m / k) rows. Each machine makes one pass over its own part.
 Here both start at 0 and have T = floor(m / k). Both have a constant rate and average once. The last column is the
 library's estimator, `SGDRegressor` with `SimuParallel()`. The cells are objective / test RMSE with Huber's loss,
 divided by those of one sequential pass over all rows: means of seeds 0 to {seeds}.
