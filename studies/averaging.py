@@ -1,6 +1,6 @@
 """When does averaging help?  Bias against variance of one-shot averages of 1 to 64 runs, on six data sets.
 
-Usage: python studies/averaging.py [DATA_FOLDER] [--out docs/results/averaging.md]
+Usage: python studies/averaging.py DATA_FOLDER [--out docs/results/averaging.md]
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ def network(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/results/averaging.md"))
     given = parser.parse_args()
     warnings.simplefilter("ignore")

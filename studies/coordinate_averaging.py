@@ -1,6 +1,6 @@
 """Averaging per coordinate against other merge rules: test losses, each rule at its own best learning rate.
 
-Usage: python studies/coordinate_averaging.py [DATA_FOLDER] [--datasets enron_spam news20] [--workers 2 8 32]
+Usage: python studies/coordinate_averaging.py DATA_FOLDER [--datasets enron_spam news20] [--workers 2 8 32]
            [--rules uniform coordinate] [--passes 1] [--seeds 3] [--rates 6] [--merges 100] [--alpha 0] [--adagrad]
 
 One pass of all workers together, on the serial engine.  Rates are constant, or AdaGrad's, from a grid of powers of two,
@@ -92,7 +92,7 @@ def rows_of_table(name: str, data, arguments: argparse.Namespace):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"))
+    parser.add_argument("data", type=Path)
     parser.add_argument("--datasets", nargs="+", choices=FIRST_RATES, default=["enron_spam", "news20"])
     parser.add_argument("--workers", nargs="+", type=int, default=[2, 8, 32])
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)

@@ -1,7 +1,7 @@
 """Does averaging cost accuracy?  Two workers against scikit-learn at equal epochs, on real data, good and bad rows
 alike.
 
-Usage: python studies/linear.py [DATA_FOLDER] [--epochs 10] [--seeds 3] [--out docs/results/linear.md]
+Usage: python studies/linear.py DATA_FOLDER [--epochs 10] [--seeds 3] [--out docs/results/linear.md]
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ seeds); the rest is the variation between orders.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/linear.md"))

@@ -1,6 +1,6 @@
 """Do parallel networks learn as serial ones do?  At equal epochs, on real data, good and bad rows alike.
 
-Usage: python studies/networks.py [DATA_FOLDER] [--seeds 3] [--out docs/results/networks.md]
+Usage: python studies/networks.py DATA_FOLDER [--seeds 3] [--out docs/results/networks.md]
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ READING = """
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(PROBLEMS))
     parser.add_argument("--ways", nargs="*", type=int, help="numbers of the rows to make, from 0 on")

@@ -1,6 +1,6 @@
 """Does ``parsgd.plan`` say beforehand how long fits will take, and which to take?
 
-Usage: python studies/planner.py [DATA_FOLDER] [--seeds 3] [--sets adult,...] [--out docs/results/planner.md]
+Usage: python studies/planner.py DATA_FOLDER [--seeds 3] [--sets adult,...] [--out docs/results/planner.md]
 
 Each set is planned for once, with the plan's own budget; then every cell is fitted in full with other seeds, and the
 time until its held-out loss is serial SGD's is measured: on real threads for 1 and 2 workers, on simulated ones of the
@@ -81,7 +81,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sets", default=",".join(ESTIMATORS))
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait until the machine is idle")

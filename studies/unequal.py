@@ -1,6 +1,6 @@
 """Workers of unequal speed at equal time: which weights for one average, and how to get all their speed with rounds.
 
-Usage: python studies/unequal.py [DATA_FOLDER] [--seeds 3] [--out docs/results/unequal.md]
+Usage: python studies/unequal.py DATA_FOLDER [--seeds 3] [--out docs/results/unequal.md]
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def draw(shots: dict, times: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/unequal.md"))
     given = parser.parse_args()

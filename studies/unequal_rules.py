@@ -1,6 +1,6 @@
 """Merge rules for workers of unequal speed, each at its own best rate.
 
-Usage: python studies/unequal_rules.py [DATA_FOLDER] [--seeds 5] [--jobs 2] [--out docs/results/unequal-rules.md]
+Usage: python studies/unequal_rules.py DATA_FOLDER [--seeds 5] [--jobs 2] [--out docs/results/unequal-rules.md]
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def table_of_rates(results: dict[str, dict]) -> str:
 def main() -> None:
     """Run all problems and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
