@@ -28,6 +28,7 @@ from family_runs import (
     BATCH,
     MOST_PASSES,
     NETWORK_BATCH,
+    NETWORK_TEST_ROWS,
     ONE,
     SEEDS,
     TEST_ROWS,
@@ -52,9 +53,9 @@ SETS = {
     "covtype": ("covtype", 100_000, 1),
     "adult": ("adult", 100_000, 1),
     "enron_spam": ("enron_spam", 100_000, 1),
-    "news20": ("news20_softmax", 100_000, 10),
+    "news20": ("news20_softmax", 100_000, 30),
     "nycflights": ("nycflights", 100_000, 1),
-    "fashion_mnist": ("fashion_mnist", 10_000, 1),
+    "fashion_mnist": ("fashion_mnist", 6_000, 1),
 }
 STORED, PAGE_FILE = ROOT / "studies" / "readings" / "family.json", ROOT / "docs" / "results" / "family.md"
 PAGE = """# Results: all algorithms
@@ -80,7 +81,8 @@ the time to a test loss. `studies/family.py` writes this page from the readings 
   merges and the driver's probe rows take no time. A row takes the same time with every schedule. Real workers are
   slower than these figures.
 - **Data**: {sizes}. covtype, nycflights and fashion_mnist are random subsets of the training rows. news20 has the
-  columns that at least 10 training rows visit. There are at most {test_rows:,} test rows, and there is no penalty.
+  columns that at least 30 training rows visit. There are at most {test_rows:,} test rows, {network_test_rows:,} for
+  the network, and there is no penalty.
 
 `passes` are those of all workers together. They are also the total machine time, because equal workers do not wait
 for each other. `time` is their number divided by the workers. `x one worker` is the time of one worker divided by
@@ -229,6 +231,7 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
         most_few=MOST_PASSES[1],
         most_many=MOST_PASSES[32],
         test_rows=TEST_ROWS,
+        network_test_rows=NETWORK_TEST_ROWS,
         batch=BATCH,
         network_batch=NETWORK_BATCH,
         about="\n".join(sorted({each.about["text"] for each in found})),
