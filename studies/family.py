@@ -74,9 +74,10 @@ the time to a test loss. `studies/family.py` writes this page from the readings 
   {tuning_seed}, the measurements the {n_seeds} seeds {seeds}. A row has the setting that reaches the goal in the
   fewest passes.
 - **Tricks of one worker**: the mean of the last states that the adaptive outer step uses, SlowMo's momentum and
-  DiLoCo's Nesterov momentum, each on its own row and with its own tuning. The adaptive outer step itself changes
-  nothing with one worker: its factor on the rates is 1, and the driver draws no probe rows. One machine can still use
-  it as two workers, whose halves of the rows it visits in turn; that row has the fits of 2 workers.
+  DiLoCo's Nesterov momentum, and mini-batches, each on its own row and with its own tuning. The adaptive outer step
+  itself changes nothing with one worker: its factor on the rates is 1, and the driver draws no probe rows. One
+  machine can still use it as two workers, whose halves of the rows it visits in turn; that row has the fits of 2
+  workers.
 - **Clock**: virtual. A time of 1 is one worker's pass over all rows, and the workers are equally fast. Messages,
   merges and the driver's probe rows take no time. A row takes the same time with every schedule. Real workers are
   slower than these figures.
@@ -97,12 +98,16 @@ two threads on one core and no AdaGrad. `auto` is its choice for machines whose 
 adaptive outer steps, an average ten times per pass or more often, and for linear models less often from the third or
 fourth pass on. Averages per coordinate are for sparse rows.
 
+`python studies/family.py DATA_FOLDER` repeats the study in about an hour of one core.
+
 {about}
 
 ## Summary
 
 The fastest row of one worker, and for each number of workers the row with the fewest passes in the tuning. The choice
-among algorithms has no seed in common with the measurements. There are more rows of several workers than of one.
+among algorithms has no seed in common with the measurements. There are more rows of several workers than of one. A
+figure of `x best` above the number of workers would be a gain for one machine, too, which can visit the parts in
+turn.
 
 {summary}
 {sections}"""
@@ -150,11 +155,12 @@ def fastest(rows: list[Row]) -> Row:
 
 
 def alone(found: Readings) -> list[Row]:
-    """The rows of one worker and its tricks, with that of two halves of the rows in turn, which needs no other fits."""
-    fewest = counts(found)[0]
-    halves = [row for row in found.rows if row.name == "local, adaptive" and row.workers == fewest]
+    """The rows of one worker and its tricks, with two that need no other fits: mini-batches, and two halves in turn."""
+    same = {"mini-batch": (1, "mini-batches"), "local, adaptive": (counts(found)[0], "two halves, adaptive")}
     return [row for row in found.rows if row.name.startswith(ONE)] + [
-        replace(row, name=f"{ONE}, two halves, adaptive", workers=1) for row in halves
+        replace(row, name=f"{ONE}, {same[row.name][1]}", workers=1)
+        for row in found.rows
+        if row.name in same and row.workers == same[row.name][0]
     ]
 
 
@@ -252,7 +258,7 @@ def about(command: str, seconds: float) -> dict:
     versions = machine.installed()
     names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "scikit-learn"))
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = f"{day}, {machine.processor()}, one of {machine.cores()} cores, Python {sys.version.split()[0]}, {names}."
+    text = f"{day}, {machine.processor()}, one core,\nPython {sys.version.split()[0]}, {names}."
     return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
 
 
