@@ -81,9 +81,9 @@ the time to a test loss. `studies/family.py` writes this page from the readings 
 - **Clock**: virtual. A time of 1 is one worker's pass over all rows, and the workers are equally fast. Messages,
   merges and the driver's probe rows take no time. A row takes the same time with every schedule. Real workers are
   slower than these figures.
-- **Data**: {sizes}. covtype, nycflights and fashion_mnist are random subsets of the training rows. news20 has the
-  columns that at least 30 training rows visit. There are at most {test_rows:,} test rows, {network_test_rows:,} for
-  the network, and there is no penalty.
+- **Data**: covtype, nycflights and fashion_mnist are random subsets of the training rows. news20 has the columns that
+  at least 30 training rows visit. There are at most {test_rows:,} test rows, {network_test_rows:,} for the network,
+  and there is no penalty.
 
 `passes` are those of all workers together. They are also the total machine time, because equal workers do not wait
 for each other. `time` is their number divided by the workers. `x one worker` is the time of one worker divided by
@@ -93,10 +93,11 @@ after {most_few} passes with 1 and 2 workers, or {most_many} with 8 and 32. A se
 the largest rate that was tried.
 
 WP-SGD's weights are equal for equal workers, so that it repeats SimuParallelSGD. Mini-batch SGD has one fit for any
-number of workers. It and delayed SGD have batches of {batch} rows, or {network_batch} for the network. Hogwild has
-two threads on one core and no AdaGrad. `auto` is its choice for machines whose messages take no time: local SGD with
-adaptive outer steps, an average ten times per pass or more often, and for linear models less often from the third or
-fourth pass on. Averages per coordinate are for sparse rows.
+number of workers; the tables show it with 1 and 32. It and delayed SGD have batches of {batch} rows, or
+{network_batch} for the network. Hogwild has two threads on one core and no AdaGrad. `auto` is its choice for machines
+whose messages take no time: local SGD with adaptive outer steps, an average ten times per pass or more often, and for
+linear models less often from the third or fourth pass on. A table leaves out its rows that repeat those of adaptive
+steps. Averages per coordinate are for sparse rows.
 
 `python studies/family.py DATA_FOLDER` repeats the study in about an hour of one core.
 
@@ -182,15 +183,19 @@ def figures(found: Readings, row: Row) -> list[str]:
     return shown + [cell(times_as_fast(one, row), 2) for one in (found.rows[0], best_one)]
 
 
+def repeats_adaptive(found: Readings, row: Row) -> bool:
+    """True for a row of `auto` with the readings of the row of adaptive steps, of which the table shows one."""
+    same = [other for other in found.rows if other.name == "local, adaptive" and other.workers == row.workers]
+    return row.name == "auto" and [(row.setting, row.passes)] == [(other.setting, other.passes) for other in same]
+
+
 def table_of(found: Readings) -> str:
     """The table of a data set, a line for each algorithm and number of workers."""
     rows = []
-    others = [row for row in found.rows if not row.name.startswith(ONE)]
+    others = [row for row in found.rows if not row.name.startswith(ONE) and not repeats_adaptive(found, row)]
     for row in alone(found) + others:
-        several = counts(found) if row.name == "mini-batch" else [row.workers]
-        for each in [replace(row, workers=count) for count in several]:
-            setting = each.setting + " *" * each.at_edge
-            rows.append([each.name, str(each.workers), *figures(found, each), setting])
+        each = replace(row, workers=counts(found)[-1]) if row.name == "mini-batch" else row
+        rows.append([each.name, str(each.workers), *figures(found, each), each.setting + " *" * each.at_edge])
     header = ["algorithm", "workers", "passes", "time", "x one worker", "x best", "setting"]
     return table(header, rows, words=(0, 6))
 
@@ -233,7 +238,6 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
         tuning_seed=TUNING_SEED,
         n_seeds=len(SEEDS),
         seeds=", ".join(map(str, SEEDS)),
-        sizes=", ".join(f"{each.task} {each.n_rows:,} rows" for each in found),
         most_few=MOST_PASSES[1],
         most_many=MOST_PASSES[32],
         test_rows=TEST_ROWS,
