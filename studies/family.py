@@ -1,4 +1,4 @@
-"""Time to a test loss of all algorithms with 2, 8 and 32 equal workers, and of one worker that is tuned in the same way.
+"""Time to a test loss of all algorithms with 2, 8 and 32 equal workers, and of one worker with the same tuning.
 
 Usage: python studies/family.py [DATA_FOLDER] [--only adult ...] [--page-only]
        python studies/family.py --quick --only adult --stored FILE.json --out FILE.md
@@ -60,8 +60,10 @@ SETS = {
 STORED, PAGE_FILE = ROOT / "studies" / "readings" / "family.json", ROOT / "docs" / "results" / "family.md"
 PAGE = """# Results: all algorithms
 
-This page compares all algorithms, with 2, 8 and 32 equal workers, with one worker that is tuned in the same way. The unit is
-the time to a test loss. `studies/family.py` writes this page from the readings in `studies/readings/family.json`.
+<!-- figures: python studies/family.py DATA_FOLDER -->
+This page compares all algorithms, with 2, 8 and 32 equal workers, with one worker that is tuned in the same way. The
+unit is the time to a test loss. `python studies/family.py DATA_FOLDER` writes this page from the readings in
+`studies/readings/family.json`, in about an hour of one core.
 
 - **Goal**: the test loss that one worker reaches after {passes} passes, plus {tolerance:.1%}. It is the median over
   the seeds of the measurements, at the setting with the least loss. The test loss is without a penalty, and is
@@ -76,8 +78,8 @@ the time to a test loss. `studies/family.py` writes this page from the readings 
 - **Tricks of one worker**: the mean of the last states that the adaptive outer step uses, SlowMo's momentum and
   DiLoCo's Nesterov momentum, and mini-batches, each on its own row and with its own tuning. The adaptive outer step
   itself changes nothing with one worker: its factor on the rates is 1, and the driver draws no probe rows. One
-  machine can still use it as two workers, whose halves of the rows it visits one after the other; that row has the fits of 2
-  workers.
+  machine can still use it as two workers, whose halves of the rows it visits one after the other; that row has the
+  fits of 2 workers.
 - **Clock**: virtual. A time of 1 is one worker's pass over all rows, and the workers are equally fast. Messages,
   merges and the driver's probe rows take no time. A row takes the same time with every schedule. Real workers are
   slower than these figures.
@@ -99,14 +101,14 @@ whose messages take no time: local SGD with adaptive outer steps, an average ten
 linear models less often from the third or fourth pass on. A table leaves out its rows that repeat those of adaptive
 steps. Averages per coordinate are for sparse rows.
 
-`python studies/family.py DATA_FOLDER` repeats the study in about an hour of one core.
 {about}
 
 ## Summary
 
 The fastest row of one worker, and for each number of workers the row with the fewest passes in the tuning. The choice
 among algorithms has no seed in common with the measurements. There are more rows of several workers than of one. A
-figure of `x best` above the number of workers would be better for one machine, too, which can visit the parts one after the other.
+figure of `x best` above the number of workers would be better for one machine, too, which can visit the parts one
+after the other.
 
 {summary}
 {sections}"""
