@@ -61,6 +61,7 @@ STORED, PAGE_FILE = ROOT / "studies" / "readings" / "family.json", ROOT / "docs"
 PAGE = """# Results: all algorithms
 
 <!-- figures: python studies/family.py DATA_FOLDER -->
+
 This page compares all algorithms, with 2, 8 and 32 equal workers, with one worker that is tuned in the same way. The
 unit is the time to a test loss. `python studies/family.py DATA_FOLDER` writes this page from the readings in
 `studies/readings/family.json`, in about an hour of one core.
@@ -193,7 +194,14 @@ def table_of(found: Readings) -> str:
     """The table of a data set, a line for each algorithm and number of workers."""
     rows = []
     others = [row for row in found.rows if not row.name.startswith(ONE) and not repeats_adaptive(found, row)]
+    missed = {row.name for row in others} - {row.name for row in others if np.isfinite(median(row.passes))}
     for row in alone(found) + others:
+        if row.name in missed:
+            same = [other for other in others if other.name == row.name]
+            if row is same[0]:
+                tried = "; ".join(other.setting + " *" * other.at_edge for other in same)
+                rows.append([row.name, ", ".join(str(other.workers) for other in same), *figures(found, row), tried])
+            continue
         each = replace(row, workers=counts(found)[-1]) if row.name == "mini-batch" else row
         rows.append([each.name, str(each.workers), *figures(found, each), each.setting + " *" * each.at_edge])
     header = ["algorithm", "workers", "passes", "time", "x one worker", "x best", "setting"]
