@@ -1,299 +1,313 @@
-"""How many passes does each algorithm need to serial's loss?  Equal workers: 2, 8 and 64 of them, on six data sets.
+"""Time to a test loss of all algorithms with 2, 8 and 32 equal workers, and of one worker with the same tuning.
 
-Usage: python studies/family.py [DATA_FOLDER] [--only adult ...] [--seeds 2] [--out docs/results/family.md]
+Usage: python studies/family.py [DATA_FOLDER] [--only adult ...] [--page-only]
+       python studies/family.py --quick --only adult --stored FILE.json --out FILE.md
+
+The readings are in studies/readings/family.json; the page is written from all that are stored there.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
+import json
+import sys
+import time
 import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import datasets
 import numpy as np
-from scipy import sparse
+from threadpoolctl import threadpool_limits
 
-import parsgd
-from parsgd import (
-    AsyncLocalSGD,
-    DelayedSGD,
-    ElasticAveraging,
-    Hogwild,
-    LocalSGD,
-    MiniBatch,
-    Simulated,
-    SimuParallel,
-    WeightedAverage,
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+from family_runs import (
+    BATCH,
+    MOST_PASSES,
+    NETWORK_BATCH,
+    NETWORK_TEST_ROWS,
+    ONE,
+    SEEDS,
+    TEST_ROWS,
+    TOLERANCE,
+    TUNING_SEED,
+    Readings,
+    Row,
+    load_readings,
+    measure,
+    smaller,
+    store_readings,
 )
-from parsgd.data.sources.array_source import ArraySource
-from parsgd.engines.serial import Serial
-from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError
-from parsgd.estimators.auto_select import choose_algorithm
-from parsgd.estimators.linear.linear_size import LinearSize
-from parsgd.estimators.network.network_size import NetworkSize
-from parsgd.models.linear.linear_model import Linear
-from parsgd.models.network.network_model import Network
-from parsgd.training.loop import fit
-from parsgd.utils.row_arrays import rows_of
 
-PASSES, WORKERS, LOOKS = 5, (2, 8, 64), 10
-# Parallel fits go on to here; reaching serial's loss in 5 / K passes a worker is a linear speed-up.
-MOST = 1.25 * PASSES
-BATCH = 256
-NETWORK = {"hidden": 128, "batch_size": 64, "eta0": 1e-3}
-SETS = ("covtype", "adult", "enron_spam", "news20", "nycflights", "fashion_mnist")
-ALGORITHMS = {
-    "**auto**": None,
-    "SimuParallelSGD": SimuParallel(),
-    "WP-SGD": WeightedAverage(),
-    "learned, one shot": WeightedAverage(rule="learned"),
-    "local, 1 average a pass": LocalSGD(sync_every=1.0),
-    "local, 10 averages a pass": LocalSGD(sync_every=0.1),
-    "local, adaptive sync_every": LocalSGD(sync_every="adaptive"),
-    "local, SlowMo": LocalSGD(sync_every=0.1, outer_optimizer="momentum"),
-    "local, Nesterov": LocalSGD(sync_every=0.1, outer_optimizer="nesterov"),
-    "local, learned weights": LocalSGD(sync_every=0.2, rule="learned"),
-    "elastic": ElasticAveraging(),
-    "asynchronous": AsyncLocalSGD(),
-    "minibatch": MiniBatch(BATCH),
-    "delayed": DelayedSGD(BATCH),
-    "delayed, compensated": DelayedSGD(BATCH, compensation=0.1),
-    "hogwild": Hogwild(),
+from benchmarks import machine
+from benchmarks.markdown import NOTHING, number, table
+from benchmarks.time_to_goal import tasks
+from benchmarks.time_to_goal.tuning import NEIGHBOR, PASSES
+
+ROOT = Path(__file__).resolve().parents[1]
+# Task of benchmarks/time_to_goal, most training rows, and fewest visits of a column.
+SETS = {
+    "covtype": ("covtype", 100_000, 1),
+    "adult": ("adult", 100_000, 1),
+    "enron_spam": ("enron_spam", 100_000, 1),
+    "news20": ("news20_softmax", 100_000, 30),
+    "nycflights": ("nycflights", 100_000, 1),
+    "fashion_mnist": ("fashion_mnist", 6_000, 1),
 }
-HEADER = """# Results: all algorithms
+STORED, PAGE_FILE = ROOT / "studies" / "readings" / "family.json", ROOT / "docs" / "results" / "family.md"
+PAGE = """# Results: all algorithms
 
 <!-- figures: python studies/family.py DATA_FOLDER -->
 
-This page shows how many passes each algorithm needs to the loss of serial SGD. `studies/family.py` writes it. One
-worker fits every data set with {passes} passes. The goal is its loss without penalty on held-out rows, the mean over
-{serial} seeds; the rows are a fifth of the data, or the data's own test set.
+This page compares all algorithms, with 2, 8 and 32 equal workers, with one worker that is tuned in the same way. The
+unit is the time to a test loss. `python studies/family.py DATA_FOLDER` writes this page from the readings in
+`studies/readings/family.json`, in about an hour of one core.
 
-A cell is the number of passes, *all workers together*, until the merged model reaches the goal (mean of {seeds} seeds,
-measured ten times per pass). In brackets is its loss after {passes} passes relative to serial SGD's. With five passes
-in a cell, K workers need a K-th of the time of one if messages take none. `-`: not reached after {most} passes. For
-`auto` the cost of the engine is set to zero, so that it averages as often as the loss requires.
+- **Goal**: the test loss that one worker reaches after {passes} passes, plus {tolerance:.1%}. It is the median over
+  the seeds of the measurements, at the setting with the least loss. The test loss is without a penalty, and is
+  measured ten times per pass, when workers are merged. `1 average per pass` and Hogwild are merged once per pass.
+- **Budget**: one worker and every row of the tables have the same grid and the same number of fits of {passes}
+  passes: {fits} for linear models, {network_fits} for the network. The grid of linear models has a constant rate,
+  `invscaling` with `power_t=0.25`, and AdaGrad, with {rates} rates each, a factor of {factor:.1f} apart. That of the
+  network has Adam and momentum. Two more fits are at rates beside the best one, or beyond it if it is at an edge of
+  the grid. A fit ends after the first pass if its loss is then above that of the prediction 0. The tuning has seed
+  {tuning_seed}, the measurements the {n_seeds} seeds {seeds}. A row has the setting that reaches the goal in the
+  fewest passes.
+- **Tricks of one worker**: the mean of the last states that the adaptive outer step uses, SlowMo's momentum and
+  DiLoCo's Nesterov momentum, and mini-batches, each on its own row and with its own tuning. The adaptive outer step
+  itself changes nothing with one worker: its factor on the rates is 1, and the driver draws no probe rows. One
+  machine can still use it as two workers, whose halves of the rows it visits one after the other; that row has the
+  fits of 2 workers.
+- **Clock**: virtual. A time of 1 is one worker's pass over all rows, and the workers are equally fast. Messages,
+  merges and the driver's probe rows take no time. A row takes the same time with every schedule. Real workers are
+  slower than these figures.
+- **Data**: covtype, nycflights and fashion_mnist are random subsets of the training rows. news20 has the columns that
+  at least 30 training rows visit. There are at most {test_rows:,} test rows, {network_test_rows:,} for the network,
+  and there is no penalty.
 
-Linear models have scikit-learn's defaults, `log_loss` (`nycflights`: squared error), `alpha=1e-6` on `enron_spam` and
-`news20`. Fashion-MNIST is a network, 784-128-10, Adam, batches of 64. `minibatch` and `delayed` use batches of {batch},
-of all workers together or of each one. The rates are not tuned for any algorithm. Python {python}, parsgd {parsgd}.
-"""
+`passes` are those of all workers together. They are also the total machine time, because equal workers do not wait
+for each other. `time` is their number divided by the workers. `x one worker` is the time of one worker divided by
+that of the row; above 1 the row is faster. `x best` is the same for the fastest row of one worker in the
+measurements, which favors one worker. All figures are medians of the seeds. `missed`: most seeds are not at the goal
+after {most_few} passes with 1 and 2 workers, or {most_many} with 8 and 32. A setting with a star has the smallest or
+the largest rate that was tried.
+
+WP-SGD's weights are equal for equal workers, so that it repeats SimuParallelSGD. Mini-batch SGD has one fit for any
+number of workers; the tables show it with 1 and 32. It and delayed SGD have batches of {batch} rows, or
+{network_batch} for the network. Hogwild has two threads on one core and no AdaGrad. `auto` is its choice for machines
+whose messages take no time: local SGD with adaptive outer steps, an average ten times per pass or more often, and for
+linear models less often from the third or fourth pass on. A table leaves out its rows that repeat those of adaptive
+steps. At these readings `auto` had adaptive steps with AdaGrad too; now it has plain averages at `sqrt(K)` times the
+rate ([performance](../performance.md#adagrad)). Averages per coordinate are for sparse rows.
+
+{about}
+
+## Summary
+
+The fastest row of one worker, and for each number of workers the row with the fewest passes in the tuning. The choice
+among algorithms has no seed in common with the measurements. There are more rows of several workers than of one. A
+figure of `x best` above the number of workers would be better for one machine, too, which can visit the parts one
+after the other.
+
+{summary}
+{sections}"""
+SECTION = """## {name}
+
+{kind}; {n_rows:,} rows, {n_columns:,} columns. Goal: {goal} ({setting}, {passes} passes of one worker).
+
+{table}"""
+KINDS = {
+    tasks.BINARY: "Logistic regression",
+    tasks.SOFTMAX: "Softmax regression",
+    tasks.REGRESSION: "Least squares",
+    tasks.NETWORK: "Network with one hidden layer of 30 units, batches of 10 rows",
+}
 
 
-class Problem(NamedTuple):
-    name: str
-    model: Any
-    size: Any
-    rows: Any
-    test: Any
+def median(values: list[float | None]) -> float:
+    """The median, in which a miss is infinite."""
+    return float(np.median([np.inf if value is None else value for value in values]))
 
 
-def problem(name: str, folder: Path) -> Problem:
-    X, X_test, y, y_test = getattr(datasets, name)(folder)
-    values = X.nnz if sparse.issparse(X) else X.size
-    n_classes = 0 if name == "nycflights" else int(y.max()) + 1
-    if name == "fashion_mnist":
-        layers = (X.shape[1], NETWORK["hidden"], n_classes)
-        model = Network(layers, dtype="float32", batch_size=NETWORK["batch_size"], eta0=NETWORK["eta0"])
-        size = NetworkSize(len(y), values, layers, model.batch_size, model.n_slots)
-    else:
-        several = n_classes if n_classes > 2 else 1
-        loss = {"loss": "log_loss"}
-        if n_classes == 0:
-            loss = {"loss": "squared_error", "schedule": "invscaling", "power_t": 0.25}
-        model = Linear(
-            X.shape[1],
-            several,
-            dtype="float32",
-            sparse=sparse.issparse(X),
-            measured=False,
-            alpha=1e-6 if name in ("enron_spam", "news20") else 1e-4,
-            positive=(1.0,) * several,
-            negative=(1.0,) * several,
-            **loss,
+def cell(value: float, digits: int = 3) -> str:
+    """A figure, or a dash for a miss."""
+    return number(value, digits) if np.isfinite(value) and value > 0 else NOTHING
+
+
+def time_of(row: Row) -> float:
+    """The virtual time to the goal: with equal workers and free messages, all workers' passes by their number."""
+    return median(row.passes) / row.workers
+
+
+def times_as_fast(one: Row, row: Row) -> float:
+    """The time of one worker divided by that of the row; 0 for a miss of the row."""
+    return time_of(one) / time_of(row) if np.isfinite(time_of(row)) else 0.0
+
+
+def best(rows: list[Row]) -> Row:
+    """The row with the fewest passes in the tuning, of equal ones that with the least loss there."""
+    return min(rows, key=lambda row: (row.tuned_passes, row.tuned_loss))
+
+
+def fastest(rows: list[Row]) -> Row:
+    """The row with the least time."""
+    return min(rows, key=time_of)
+
+
+def alone(found: Readings) -> list[Row]:
+    """The rows of one worker and its tricks, with two that need no other fits: mini-batches, and two halves in turn."""
+    same = {"mini-batch": (1, "mini-batches"), "local, adaptive": (counts(found)[0], "two halves, adaptive")}
+    return [row for row in found.rows if row.name.startswith(ONE)] + [
+        replace(row, name=f"{ONE}, {same[row.name][1]}", workers=1)
+        for row in found.rows
+        if row.name in same and row.workers == same[row.name][0]
+    ]
+
+
+def of_workers(found: Readings, workers: int) -> list[Row]:
+    """The rows with a number of workers, with the one row of mini-batch SGD, which any number repeats."""
+    rows = [row for row in found.rows if row.workers == workers and not row.name.startswith(ONE)]
+    return rows + [replace(row, workers=workers) for row in found.rows if row.name == "mini-batch" and workers > 1]
+
+
+def counts(found: Readings) -> list[int]:
+    """The numbers of workers, without 1."""
+    return sorted({row.workers for row in found.rows} - {1})
+
+
+def figures(found: Readings, row: Row) -> list[str]:
+    """Passes, time, and the two ratios of a row."""
+    passes, best_one = median(row.passes), fastest(alone(found))
+    shown = [number(passes, 2) if np.isfinite(passes) else "missed", cell(time_of(row), 2)]
+    return shown + [cell(times_as_fast(one, row), 2) for one in (found.rows[0], best_one)]
+
+
+def repeats_adaptive(found: Readings, row: Row) -> bool:
+    """True for a row of `auto` with the readings of the row of adaptive steps, of which the table shows one."""
+    same = [other for other in found.rows if other.name == "local, adaptive" and other.workers == row.workers]
+    return row.name == "auto" and [(row.setting, row.passes)] == [(other.setting, other.passes) for other in same]
+
+
+def table_of(found: Readings) -> str:
+    """The table of a data set, a line for each algorithm and number of workers."""
+    rows = []
+    others = [row for row in found.rows if not row.name.startswith(ONE) and not repeats_adaptive(found, row)]
+    missed = {row.name for row in others} - {row.name for row in others if np.isfinite(median(row.passes))}
+    for row in alone(found) + others:
+        if row.name in missed:
+            same = [other for other in others if other.name == row.name]
+            if row is same[0]:
+                tried = "; ".join(other.setting + " *" * other.at_edge for other in same)
+                rows.append([row.name, ", ".join(str(other.workers) for other in same), *figures(found, row), tried])
+            continue
+        each = replace(row, workers=counts(found)[-1]) if row.name == "mini-batch" else row
+        rows.append([each.name, str(each.workers), *figures(found, each), each.setting + " *" * each.at_edge])
+    header = ["algorithm", "workers", "passes", "time", "x one worker", "x best", "setting"]
+    return table(header, rows, words=(0, 6))
+
+
+def summary(found: list[Readings]) -> str:
+    """The fastest row of one worker, and of each number of workers the best one in the tuning."""
+    header = ["data", "workers", "algorithm", "passes", "time", "x one worker", "x best"]
+    rows = []
+    for each in found:
+        for count in (1, *counts(each)):
+            row = fastest(alone(each)) if count == 1 else best(of_workers(each, count))
+            rows.append([each.task, str(count), row.name, *figures(each, row)])
+    return table(header, rows, words=(0, 2))
+
+
+def page(stored: dict[str, dict], reading: str = "") -> str:
+    """The page from the stored readings."""
+    found = [load_readings(stored[name]) for name in (*SETS, *sorted(set(stored) - set(SETS))) if name in stored]
+    sections = [
+        SECTION.format(
+            name=each.task,
+            kind=KINDS[each.kind],
+            n_rows=each.n_rows,
+            n_columns=each.n_columns,
+            goal=number(each.goal, 4),
+            setting=each.goal_setting,
+            passes=PASSES,
+            table=table_of(each),
         )
-        size = LinearSize(len(y), values, X.shape[1], several, model.sparse)
-    as_targets = {0: np.float32, 2: lambda y: (2 * y - 1).astype(np.float32)}.get(n_classes, np.int64)
-    return Problem(name, model, size, rows_of(X, as_targets(y)), rows_of(X_test, as_targets(y_test)))
-
-
-class Watched:
-    """An algorithm, and the loss of its merged model on the test rows, ten times a pass."""
-
-    def __init__(self, algorithm: Any, problem: Problem):
-        self._algorithm, self._problem, self.curve = algorithm, problem, []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._algorithm, name)
-
-    def merge(self, standing, reports):
-        merge = self._algorithm.merge(standing, reports)
-        passes = (standing.examples + sum(report.examples for report in reports)) / standing.n_rows
-        if not self.curve or int(passes * LOOKS + 1e-6) > int(self.curve[-1][0] * LOOKS + 1e-6):
-            state = merge.state if merge.answer is None else merge.answer
-            self.curve.append((passes, test_loss(self._problem, state)))
-        return merge
-
-
-def test_loss(problem: Problem, state: np.ndarray) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return problem.model.mean_loss(problem.model.decision(state, problem.test.x), problem.test)[0]
-
-
-def curve(problem: Problem, algorithm: Any, n_workers: int, seed: int, passes: float) -> list[tuple[float, float]]:
-    engine = Threads() if "shared_memory" in algorithm.traits.requires else Serial()
-    watched = Watched(algorithm, problem)
-    try:
-        found = fit(
-            problem.model,
-            watched,
-            engine,
-            ArraySource(problem.rows),
-            n_workers=n_workers,
-            seed=seed,
-            max_epochs=int(np.ceil(passes)),
-        )
-    except DivergedError:
-        return [*watched.curve, (passes, np.inf)]
-    return [*watched.curve, (found.examples / len(problem.rows.y), test_loss(problem, found.state))]
-
-
-def reached(points: list[tuple[float, float]], goal: float) -> float:
-    return next((passes for passes, loss in points if loss <= goal and passes <= MOST + 0.01), np.inf)
-
-
-def after(points: list[tuple[float, float]], passes: float) -> float:
-    """The loss at the last look before so many passes."""
-    return [loss for at, loss in points if at <= passes + 0.01][-1] if points[0][0] <= passes + 0.01 else np.inf
-
-
-def results(problem: Problem, name: str, n_workers: int, goal: float, seeds: int) -> tuple[float, float]:
-    """Mean passes to the goal, and mean loss after serial's passes relative to serial's."""
-    algorithm = ALGORITHMS[name]
-    if algorithm is None:
-        algorithm = choose_algorithm("auto", n_workers, "", problem.size, "study", Simulated()).algorithm
-    found = []
-    for seed in range(1, seeds + 1):
-        points = curve(problem, algorithm, n_workers, seed, MOST)
-        # one shot is seen at the end only, so it is given just serial's passes
-        if algorithm.one_shot:
-            points = curve(problem, algorithm, n_workers, seed, PASSES)
-        found.append((reached(points, goal), after(points, PASSES) / goal))
-    return tuple(np.mean(found, axis=0))
-
-
-def cell(passes: float, ratio: float) -> str:
-    there = f"{passes:.1f}" if np.isfinite(passes) else "-"
-    return f"{there} ({ratio:.2f})" if ratio < 10 else f"{there} (diverged)"
-
-
-def left_out(name: str, n_workers: int) -> bool:
-    """What would only repeat another cell, or cannot be had on so few cores."""
-    return n_workers > 2 and name in ("hogwild", "minibatch")
-
-
-def table(problem: Problem, goal: float, seeds: int, cells: dict) -> str:
-    lines = ["| | " + " | ".join(f"{k} workers" for k in WORKERS) + " |", "|---|" + "---|" * len(WORKERS)]
-    for name in ALGORITHMS:
-        row = []
-        for n_workers in WORKERS:
-            if left_out(name, n_workers):
-                row.append("as with 2" if name == "minibatch" else "")
-                continue
-            cells[problem.name, name, n_workers] = results(problem, name, n_workers, goal, seeds)
-            row.append(cell(*cells[problem.name, name, n_workers]))
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
-
-
-def section(name: str, arguments: argparse.Namespace, cells: dict) -> str:
-    made = problem(name, arguments.folder)
-    losses = [curve(made, LocalSGD(sync_every=1.0), 1, seed, PASSES)[-1][1] for seed in range(1, arguments.serial + 1)]
-    goal = float(np.mean(losses))
-    spread = np.std(losses, ddof=1) / goal
-    text = f"\n## {name}\n\n{len(made.rows.y):,} rows. Serial's loss after {PASSES} passes: {goal:.4f} ± {spread:.1%}."
-    text += "\n\n"
-    print(text, flush=True)
-    return text + table(made, goal, arguments.seeds, cells)
-
-
-def figure(cells: dict, names: list[str], path: Path) -> None:
-    """Passes to serial's loss, a panel for each number of workers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    shown = [name for name in ALGORITHMS if name != "hogwild"]
-    axes = pyplot.subplots(1, len(WORKERS), figsize=(10, 5), sharey=True, layout="constrained")[1]
-    for axis, n_workers in zip(axes, WORKERS, strict=True):
-        for place, name in enumerate(names):
-            at = [cells.get((name, a, n_workers), cells.get((name, a, 2), (np.inf,)))[0] for a in shown]
-            there = np.minimum(at, MOST + 1)
-            axis.plot(there, np.arange(len(shown)) + 0.1 * (place - 2.5), "o", markersize=4, label=name)
-        axis.axvline(PASSES, color="0.6", linewidth=1)
-        axis.set(title=f"{n_workers} workers", xlabel="passes to serial's loss", xlim=(0, MOST + 1.4))
-        axis.set_xticks([0, 1, 2, 3, 4, 5, MOST + 1], ["0", "1", "2", "3", "4", "5", "never"])
-    axes[0].set_yticks(range(len(shown)), [name.strip("*") for name in shown])
-    axes[0].invert_yaxis()
-    axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    pyplot.savefig(path, dpi=90)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--only", nargs="*", default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--serial", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/family.md"))
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    cells: dict = {}
-    text = HEADER.format(
+        for each in found
+    ]
+    fits = {each.kind == tasks.NETWORK: each.rows[0].fits for each in found}
+    text = PAGE.format(
         passes=PASSES,
-        serial=arguments.serial,
-        seeds=arguments.seeds,
-        most=MOST,
+        tolerance=TOLERANCE,
+        fits=fits.get(False, NOTHING),
+        network_fits=fits.get(True, NOTHING),
+        rates=4,
+        factor=NEIGHBOR**2,
+        tuning_seed=TUNING_SEED,
+        n_seeds=len(SEEDS),
+        seeds=", ".join(map(str, SEEDS)),
+        most_few=MOST_PASSES[1],
+        most_many=MOST_PASSES[32],
+        test_rows=TEST_ROWS,
+        network_test_rows=NETWORK_TEST_ROWS,
         batch=BATCH,
-        python=platform.python_version(),
-        parsgd=parsgd.__version__,
+        network_batch=NETWORK_BATCH,
+        about="\n".join(sorted({each.about["text"] for each in found})),
+        summary=summary(found),
+        sections="\n".join(sections),
     )
-    sections = "".join(section(name, arguments, cells) for name in arguments.only)
-    figure(cells, arguments.only, arguments.out.with_suffix(".png"))
-    text += f"\n![Passes to serial's loss, for each algorithm and data set]({arguments.out.stem}.png)\n"
-    arguments.out.write_text(text + sections + READING)
+    return text + reading
 
 
-READING = """
-## Observations
+def observations() -> str:
+    """The observations, which are written by hand."""
+    written = STORED.with_suffix(".md")
+    return written.read_text() if written.exists() else ""
 
-<!-- figures: python studies/family.py DATA_FOLDER -->
-<!-- figures: measured once, 2026-11, no command -->
 
-The constants of `auto` were chosen on these six sets and some of these seeds. On other data it may perform worse.
+def about(command: str, seconds: float) -> dict:
+    """The date, machine, versions and command of a run."""
+    versions = machine.installed()
+    names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "scikit-learn"))
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    text = f"{day}, {machine.processor()}, one core,\nPython {sys.version.split()[0]}, {names}."
+    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
 
-- **`auto` reaches serial SGD's loss within 1.25 times a K-th of its passes with 2 and with 8 workers on all six sets**
-  (6.25 passes in a cell), mostly in far fewer. Its final loss is at most equal. With 64 workers it does so on five
-  sets; the exception is a network of which each worker makes 15 steps per pass. Three things contribute: adaptive outer
-  steps, raised learning rates of the workers, and the mean of the last states. On `adult` and `covtype` a large part of
-  the advantage is that a serial run at default rates ends in noise, and an average does not.
-- **One average at the end** suits 2 workers and convex objectives only. With 8 workers it is 4 to 61 % behind, with 64
-  far more. WP-SGD's weights are uniform for equal workers. *Learned* weights correct most of the effect of too large
-  rates (`adult`, `covtype`, two workers on `news20`), and none of the effect of too short runs (`nycflights`).
-- **Plain averages in rounds** are behind if the workers' steps are too small for their number. On `nycflights` this
-  holds for any period, because its rates decrease with the schedule step of the fit and an average moves no further
-  than one worker. Outer momentum corrects this, DiLoCo's most of all, and is harmful on `news20` and `enron_spam` with
-  few workers.
-- `elastic` and `asynchronous` are close to plain averages in rounds. `delayed` and `minibatch` make one step for 256
-  rows instead of 256 steps. With untuned rates they are behind, and with many workers `learning_rate="optimal"` makes
-  delayed gradients diverge.
-- AdaComm's period has no advantage here: it starts with one average per pass, and there are only five passes.
-- `hogwild` ends at the loss of serial SGD; `benchmarks/single/hogwild.py` measures its speed.
-"""
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the data sets, store the readings after each, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="DATASET")
+    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one rate, one seed; no measurement")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
+    parser.add_argument("--stored", type=Path, help="JSON file of the readings (default: studies/readings/family.json)")
+    parser.add_argument("--out", type=Path, help="the page (default: docs/results/family.md)")
+    given = parser.parse_args(arguments)
+    if given.quick and None in (given.stored, given.out):
+        parser.error("--quick needs --stored and --out, because it measures nothing")
+    if given.folder is None and not (given.quick or given.page_only):
+        parser.error("a folder of real data is needed, except with --quick and --page-only")
+    kept = given.stored or STORED
+    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in () if given.page_only else given.only:
+        task_name, most_rows, fewest_visits = SETS[name]
+        began = time.perf_counter()
+        task = smaller(tasks.load(task_name, None if given.quick else given.folder), most_rows, fewest_visits)
+        sizes = {"workers": (2,), "seeds": (1,), "n_rates": 1} if given.quick else {}
+        with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
+            # networks of a few passes have not converged, and rates that are too large overflow
+            warnings.simplefilter("ignore")
+            found = measure(task, {}, lambda text: print(f"  {text}", flush=True), **sizes)
+        command = f"python studies/family.py DATA_FOLDER --only {name}"
+        entry = {**store_readings(found), "task": name, "about": about(command, time.perf_counter() - began)}
+        stored[name] = entry
+        # at once, so that an interrupted run keeps its readings
+        kept.write_text(json.dumps(stored, indent=1) + "\n")
+        print(f"{name}: {entry['about']['seconds']:.0f} s", flush=True)
+    (given.out or PAGE_FILE).write_text(page(stored, "" if given.quick else observations()))
+
 
 if __name__ == "__main__":
     main()

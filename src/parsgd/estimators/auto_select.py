@@ -197,7 +197,7 @@ def _inside_dask_task() -> bool:
 def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int, str]:
     """Return the worker count up to ``limit`` with the shortest predicted pass, merges included.
 
-    With K workers and adaptive steps a fit needs at most the passes of one worker, often fewer
+    The prediction takes the passes of one worker for any number of workers.  Several tuned workers may need more
     (docs/results/family.md). :func:`parsgd.plan` measures the difference.
     """
     if _is_in_process(engine, size):

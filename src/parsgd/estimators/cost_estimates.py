@@ -9,7 +9,7 @@ from typing import ClassVar
 from parsgd.core import CostModel, Engine
 from parsgd.training.cost_model import fit_seconds, round_seconds
 
-# Rounds may add this fraction to the time: the accuracy is worth more (docs/results/family.md).
+# Rounds may add this fraction to the time: ten averages per pass need fewer passes than one (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
 # Merges of plain means take at most this fraction of a worker's part of a pass.
 _MERGES_SHARE = 0.1

@@ -23,8 +23,7 @@ _SECONDS_PER_COMPILED_ROUND, _SECONDS_PER_MERGED_WEIGHT, _SECONDS_PER_PENALIZED_
 _SECONDS_PER_STEP, _SECONDS_PER_STEP_PARAMETER = 3.5e-3, 26e-9
 _SECONDS_PER_SPARSE_PROBE, _SECONDS_PER_DENSE_PROBE, _SECONDS_PER_LOSS = 6.4e-9, 1.6e-9, 240e-9
 _PROBE_OUTPUTS_THAT_DOUBLE = 4
-# With a thousand rows per worker no accuracy was lost, on synthetic data and on those of docs/results/family.md; with
-# 336, digits lost 0.8 points.
+# With a thousand rows per worker no accuracy was lost on synthetic data; with 336, digits lost 0.8 points.
 _MIN_ROWS = 1000
 
 
