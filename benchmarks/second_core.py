@@ -4,8 +4,8 @@ python benchmarks/second_core.py --data FOLDER [--datasets NAME ...] [--seeds 5]
 python benchmarks/second_core.py --data FOLDER --simulated     8 and 32 workers on a virtual clock
 python benchmarks/second_core.py --quick                       a trial run on generated rows; no measurement
 
-Tuning has seeds of its own.  Each number of workers gets the setting that reaches the goal in the fewest passes, from
-one grid of schedules and rates.  Runs of one worker and of two alternate.  Ratios are medians with quartiles over
+Tuning has seeds of its own.  Each number of workers gets the setting that reaches the goal soonest, from one
+grid of schedules and rates.  Runs of one worker and of two alternate.  Ratios are medians with quartiles over
 seeds; a ratio above 1 is in favor of several workers.
 """
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from benchmarks.time_to_goal.curves import Curve, Workers, curve
+from benchmarks.time_to_goal.curves import Curve, Workers, curve, fit_seconds, interleaved
 from benchmarks.time_to_goal.tasks import Setting, Task, rate_of, words
 
 # Passes that set the goal, passes of every tuning fit, and seeds, which no measurement has.  On small data sets the
@@ -21,7 +22,7 @@ NEIGHBOR = 10**0.25
 class Tuned:
     """Settings chosen for a number of workers.
 
-    `setting` reaches the goal in the fewest passes, and `lowest` has the least loss after the passes of the goal.
+    `setting` reaches the goal soonest, and `lowest` has the least loss after the passes of the goal.
     `at_edge`: the rate of `setting` is the smallest or the largest of its schedule.
     """
 
@@ -53,20 +54,33 @@ def tune(
     """The settings of each number of workers, and the number of fits for each; the first one sets the goal.
 
     The goal is the least loss of the first one after three passes, median over the tuning seeds, plus the relative
-    tolerance.  Every number of workers gets the setting that is at the goal in the fewest passes, of those with equal
-    passes the one with the least loss after three.  If all settings miss the goal with some seed, that loss decides.
+    tolerance.  Every number of workers gets the setting that is at the goal soonest, by the time of a pass with its
+    schedule, of those with equal times the one with the least loss after three.  If all settings miss the goal with
+    some seed, that loss decides.
     """
     seeds = SEEDS[:n_seeds]
     trials = {workers: _trials(task, workers, seeds, quick) for workers in groups}
     goal = (1.0 + tolerance) * min(trial.loss for trial in trials[groups[0]])
     chosen = {}
     for workers, found in trials.items():
-        setting = min(found, key=lambda trial: (trial.passes(goal), trial.loss)).setting
+        costs = _pass_costs(task, workers, found)
+        setting = min(found, key=lambda t: (t.passes(goal) * costs[_schedule(t.setting)], t.loss)).setting
         others = [trial.setting for trial in found if _schedule(trial.setting) == _schedule(setting)]
         rates = [other[rate_of(other)] for other in others]
         at_edge = setting[rate_of(setting)] in (min(rates), max(rates))
         chosen[workers] = Tuned(setting, _lowest(found), at_edge)
     return chosen, len(trials[groups[0]]) * len(seeds)
+
+
+def _pass_costs(task: Task, workers: Workers, found: Sequence[_Trial]) -> dict[object, float]:
+    """Return the seconds of a pass with each schedule; 1 on a virtual clock, whose passes all take the same time."""
+    one_of_each = {_schedule(trial.setting): trial.setting for trial in found}
+    if workers.simulated:
+        return dict.fromkeys(one_of_each, 1.0)
+    runs = [partial(fit_seconds, task, workers, setting, PASSES, SEEDS[0]) for setting in one_of_each.values()]
+    # the first turn is a warm-up
+    seconds = np.min(interleaved(runs, 3)[:, 1:], axis=1) / PASSES
+    return dict(zip(one_of_each, seconds.tolist(), strict=True))
 
 
 def _trials(task: Task, workers: Workers, seeds: Sequence[int], quick: bool) -> list[_Trial]:
