@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 import parsgd
+from parsgd import callbacks
 from parsgd.callbacks import MEASURES, CsvLogger, MLflowLogger, TensorBoardLogger, measures
 from parsgd.errors import InvalidArgumentError, MissingDependencyError
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -85,6 +86,18 @@ def test_the_fits_of_a_search_share_a_file(tmp_path, n_jobs):
         GridSearchCV(model, {"alpha": [1e-4, 1e-3]}, cv=2, n_jobs=n_jobs).fit(X, Y)
     runs = [line["run"] for line in table(path)]
     assert sorted(runs.count(run) for run in set(runs)) == [3] * 5
+
+
+@pytest.mark.parametrize("written", [b"", b"run,epo"])
+def test_a_file_that_another_process_is_creating_is_waited_for(tmp_path, monkeypatch, written):
+    path = tmp_path / "log.csv"
+    path.write_bytes(written)
+    header = ",".join(["run", *callbacks.MEASURES]).encode() + b"\n"
+    # the other process writes the rest meanwhile
+    monkeypatch.setattr(callbacks.time, "sleep", lambda seconds: path.write_bytes(header))
+    classifier(CsvLogger(path)).fit(X, Y)
+    assert path.read_bytes().startswith(header)
+    assert len(table(path)) == 3
 
 
 def test_another_file_is_refused_before_the_fit(tmp_path):

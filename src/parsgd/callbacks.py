@@ -14,6 +14,7 @@ import importlib
 import io
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ __all__ = ["CsvLogger", "MLflowLogger", "TensorBoardLogger"]
 
 # MLflow rejects longer values.
 _MAX_PARAM_LENGTH = 500
+# How often, and at which interval, the header of a log that another process is creating is read.
+_HEADER_ATTEMPTS, _HEADER_SECONDS = 50, 0.02
 # Columns of a logged epoch, in order.
 MEASURES = ("epoch", "seconds", "loss", "score", "examples", "examples_per_second", "workers", "lost")
 
@@ -176,8 +179,13 @@ class CsvLogger(_Logger):
         path, header = Path(self.path), _csv_line(("run", *MEASURES))
         with contextlib.suppress(FileExistsError), open(path, "xb") as file:
             file.write(header)
-        with open(path, "rb") as file:
-            first_line = file.readline()
+        for _ in range(_HEADER_ATTEMPTS):
+            with open(path, "rb") as file:
+                first_line = file.readline()
+            if first_line == header or not header.startswith(first_line):
+                break
+            # another process has just created the file, and is about to write the header
+            time.sleep(_HEADER_SECONDS)
         if first_line != header:
             raise InvalidArgumentError(
                 f"CsvLogger(path={os.fspath(self.path)!r}): the file exists, and its first line is not"
