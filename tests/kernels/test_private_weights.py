@@ -69,7 +69,9 @@ def test_weights_whose_scale_was_folded_meanwhile_keep_their_value():
     assert shared[row.SCALE, 0] == 1.0
     np.testing.assert_allclose(w, 4e-7)
     exchange(w, shared, first)
-    np.testing.assert_allclose(w, np.repeat([5e-7, 4e-7], [10, N_WEIGHTS - 10]), rtol=0.21)
+    # an increment of 2 at the old scale, in full or by half: rounding decides whether the weight was moved by others
+    assert min(np.abs(w[:10] / at - 1.0).max() for at in (6e-7, 5e-7)) < 1e-6
+    np.testing.assert_allclose(w[10:], 4e-7)
     np.testing.assert_allclose(first.own, w)
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data as _validate_data
 from parsgd.estimators.auto_select import count_threads
 from parsgd.models.row_blocks import in_row_blocks
 from parsgd.utils import first_use
-from parsgd.utils.row_arrays import CsrBlock, csr_block, standard_csr
+from parsgd.utils.row_arrays import CsrBlock, check_csr, csr_block, standard_csr
 
 __all__ = ["has_plain_rows", "to_native", "validate_data"]
 
@@ -63,8 +63,13 @@ def validate_data(
     x = checked[0] if isinstance(checked, tuple) else checked
     if not sparse.issparse(x):
         return checked
-    x = _checked_csr(estimator, x)
-    return (x, *checked[1:]) if isinstance(checked, tuple) else x
+    if _is_large_csr(x):
+        x = _checked_csr(estimator, x)
+        return (x, *checked[1:]) if isinstance(checked, tuple) else x
+    if not reset and y is _NO_VALIDATION:
+        return standard_csr(x)
+    check_csr(x)
+    return checked
 
 
 def has_plain_rows(estimator: Any, X: Any) -> bool:
@@ -119,18 +124,21 @@ def _is_plain_target(y: Any, n_rows: int) -> bool:
     return y.dtype.kind in "iub" or (y.dtype in _FLOATS and _is_finite(y))
 
 
+def _is_large_csr(X: Any) -> bool:
+    return type(X) is not CsrBlock and X.nnz >= _BLOCK_VALUES and _is_plain_csr(X) and _has_plain_pointers(X)
+
+
 def _checked_csr(estimator: Any, X: Any) -> Any:
-    """Return the CSR matrix in canonical form; one that is large and in this form is checked on several threads."""
-    if type(X) is CsrBlock or X.nnz < _BLOCK_VALUES or not (_is_plain_csr(X) and _has_plain_pointers(X)):
-        return standard_csr(X)
+    """Return a large CSR matrix in canonical form; one that is in this form is checked on several threads."""
     are_canonical = first_use.kernels("csr_check").are_canonical
-    block_rows = max(1, _BLOCK_VALUES * X.shape[0] // X.nnz)
+    n_threads, n_rows = _count_threads(estimator), X.shape[0]
+    block_rows = n_rows if n_threads == 1 else max(1, _BLOCK_VALUES * n_rows // X.nnz)
 
     def check(rows: slice) -> np.ndarray:
         is_canonical = are_canonical(X.indices, X.indptr, rows.start, rows.stop, X.shape[1], 0)
         return np.full(rows.stop - rows.start, is_canonical)
 
-    if not in_row_blocks(check, X.shape[0], block_rows, _count_threads(estimator)).all():
+    if not in_row_blocks(check, n_rows, block_rows, n_threads).all():
         return standard_csr(X)
     checked = csr_block(X, slice(0, X.shape[0]))
     checked.is_checked = True
@@ -144,13 +152,13 @@ def _count_threads(estimator: Any) -> int:
 def _are_finite(estimator: Any, array: np.ndarray) -> bool:
     """Return True if all values are finite; those of a large array are checked on several threads."""
     values = array.reshape(-1)
-    if values.size <= _BLOCK_VALUES:
+    if values.size <= _BLOCK_VALUES or (n_threads := _count_threads(estimator)) == 1:
         return _is_finite(values)
 
     def check(blocks: slice) -> np.ndarray:
         return np.array([_is_finite(values[blocks.start * _BLOCK_VALUES : blocks.stop * _BLOCK_VALUES])])
 
-    return bool(in_row_blocks(check, -(-values.size // _BLOCK_VALUES), 1, _count_threads(estimator)).all())
+    return bool(in_row_blocks(check, -(-values.size // _BLOCK_VALUES), 1, n_threads).all())
 
 
 def _is_finite(array: np.ndarray) -> bool:

@@ -87,9 +87,11 @@ class LinearSGDRun:
             self.kernel = without_cache(self.kernel, self.hyperparams.loss)
             self.hyperparams = self.hyperparams._replace(release_gil_from=NEVER)
         batch = model.batch_size
-        self.buffer = padded_zeros(batch) if single else padded_zeros((batch, model.n_lanes), model.dtype)
-        self.scratch = (padded_zeros((3, model.n_lanes), model.dtype), padded_zeros((2, model.n_lanes)))
-        self.lanes = padded_zeros((field.N_FIELDS, model.n_lanes))
+        # steps of one output and one row write to none of these
+        zeros: Callable[..., np.ndarray] = np.zeros if single and batch == 1 else padded_zeros
+        self.buffer = zeros(batch) if single else zeros((batch, model.n_lanes), model.dtype)
+        self.scratch = (zeros((3, model.n_lanes), model.dtype), zeros((2, model.n_lanes)))
+        self.lanes = zeros((field.N_FIELDS, model.n_lanes))
         # steps divide by the scales, also in the padding
         self.lanes[field.SCALE] = 1.0
         self.run_state = self.lanes[:, : model.n_outputs]

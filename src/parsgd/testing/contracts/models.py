@@ -230,7 +230,8 @@ def _check_decision(model: core.AveragingModel, rows: Rows) -> None:
 def _check_shared_steps(model: core.SharedModel, rows: Rows) -> None:
     """Check that two runs on one state, one after the other, visit the rows of one run and come as far.
 
-    Where both have moved a parameter, a model may average them, and count the schedule's steps in the same way.
+    Where both have moved a parameter, a model may average the increments.  It then counts the schedule's steps and the
+    penalty in the same way, so that its parameters are only about those of a single run.
     """
     start, order = model.init(SEED), np.arange(len(rows.y), dtype=np.int32)
     must(model.size == start.size, f"size must be the number of elements of a state: {start.size}, not {model.size}.")
@@ -252,10 +253,11 @@ def _check_shared_steps(model: core.SharedModel, rows: Rows) -> None:
     must(sum(steps) == totals.steps, f"Runs must count their own steps: {steps} do not sum to {totals.steps}.")
     reached = runs[1].schedule_step - 1.0
     must(reached in (totals.steps, totals.steps / 2), "Runs on one state must share schedule_step.")
+    tolerance = 1e-3 if reached == totals.steps else 0.5
     ours, scale = model.from_shared(state, shared_scalars), max(float(np.abs(alone - start).max()), 1e-30)
     must(
-        float(np.abs(ours - alone).max()) <= 0.5 * scale,
-        "Two runs on one state must come as far as a single run.",
+        float(np.abs(ours - alone).max()) <= tolerance * scale,
+        "Two alternating runs on one state must end where a single run ends.",
     )
 
 
