@@ -78,23 +78,24 @@ def adopt_folds(shared_scalars: np.ndarray, private: PrivateWeights) -> None:
 
 @inlined
 def exchange_weight(
-    w: np.ndarray, applied_l1: np.ndarray, private: PrivateWeights, share: float, is_alone: bool, at: int
+    w: np.ndarray, applied_l1: np.ndarray, private: PrivateWeights, share: float, counts_alone: bool, at: int
 ) -> None:
-    """Exchange one weight; the increment counts in full with ``is_alone``, else by ``share``.
+    """Exchange one weight; with ``counts_alone`` the increment counts in full where nobody else has moved the weight.
 
     A weight without an increment is only read, so that no increment of another worker is overwritten.
     """
-    own, base, own_l1, base_l1 = private.own, private.base, private.own_l1, private.base_l1
-    number, has_l1 = w.dtype.type, applied_l1.shape[0] > 0
-    if own[at] == base[at] and (not has_l1 or own_l1[at] == base_l1[at]):
-        own[at] = base[at] = w[at]
-        if has_l1:
-            own_l1[at] = base_l1[at] = applied_l1[at]
-        return
-    w[at] = base[at] = own[at] = own[at] if is_alone else w[at] + number(share) * (own[at] - base[at])
-    if has_l1:
-        applied = own_l1[at] if is_alone else applied_l1[at] + number(share) * (own_l1[at] - base_l1[at])
-        applied_l1[at] = base_l1[at] = own_l1[at] = applied
+    own, base, shared, factor = private.own[at], private.base[at], w[at], w.dtype.type(share)
+    is_alone = counts_alone and shared == base
+    merged = own if is_alone else shared + factor * (own - base)
+    if own != base:
+        w[at] = merged
+    private.own[at] = private.base[at] = merged
+    if applied_l1.shape[0] > 0:
+        own_l1, base_l1 = private.own_l1[at], private.base_l1[at]
+        applied = own_l1 if is_alone else applied_l1[at] + factor * (own_l1 - base_l1)
+        if own_l1 != base_l1:
+            applied_l1[at] = applied
+        private.own_l1[at] = private.base_l1[at] = applied
 
 
 @inlined
@@ -105,12 +106,14 @@ def exchange_part(
     own, base = private.own, private.base
     for first in range(U(start), U(stop), U(_BLOCK)):
         last = smaller(first + U(_BLOCK), U(stop))
-        differs = False
+        # no branches, so that the loop is vectorized
+        is_moved, is_changed = False, False
         for at in range(first, last):
-            differs |= own[at] != base[at] or w[at] != base[at]
-        if differs:
+            is_moved |= own[at] != base[at]
+            is_changed |= w[at] != base[at]
+        if is_moved or is_changed:
             for at in range(first, last):
-                exchange_weight(w, applied_l1, private, share, w[at] == base[at], at)
+                exchange_weight(w, applied_l1, private, share, True, at)
 
 
 @inlined
