@@ -18,7 +18,7 @@ from parsgd.engines.threads import Threads
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import auto_select
 from parsgd.estimators.auto_select import choose_algorithm, choose_engine, choose_parts, count_workers
-from parsgd.estimators.cost_estimates import costs_on, plain_rounds, rounds_of
+from parsgd.estimators.cost_estimates import adaptive_rounds, costs_on, plain_rounds, rounds_of
 from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.network.network_size import NetworkSize
 from parsgd.testing.problems import labels, targets, unit_rows
@@ -136,6 +136,21 @@ def test_workers_of_a_network_average_the_more_often_the_more_they_are():
         choose_algorithm("auto", n, "", network, "MLPClassifier", Simulated()).algorithm.sync_every for n in (2, 8, 64)
     ]
     assert periods == pytest.approx([0.1, 0.025, 0.01])
+
+
+@pytest.mark.parametrize(("n_rows", "rounds"), [(1_000, 5), (30_000, 5), (1_000_000, 10)])
+def test_the_threads_of_a_small_network_average_less_often(n_rows, rounds):
+    network = NetworkSize(n_rows, n_rows * 100, (100, 32, 10), 32, 2)
+    assert adaptive_rounds(network, 2) == rounds
+    part = choose_algorithm("auto", 2, "", network, "MLPClassifier").algorithm
+    assert part.sync_every == pytest.approx(1.0 / rounds)
+
+
+@given(st.integers(1_000, 10**8), st.booleans())
+def test_threads_make_steps_of_ten_milliseconds_between_plain_means(n_rows, sparse):
+    size = LinearSize(n_rows, 50 * n_rows, 1_000, 1, sparse, adagrad=True)
+    rounds = plain_rounds(size, 2)
+    assert rounds == 1 or size.epoch_seconds / 2 / rounds >= 0.01
 
 
 def test_several_workers_average_as_often_as_stays_cheap():

@@ -57,13 +57,13 @@ class Hogwild(SynchronousAlgorithm):
 
     Networks step on the shared weights themselves.  The increments of their shared scalars are added.
 
-    On two cores two workers made 2.2 times the rows per second of one on sparse rows with 47,000 features, 1.4 with two
-    million features and 1.7 on dense rows, with a loss within 0.4 % (sparse) and 2 % (dense) of one worker's after five
-    passes (benchmarks/single/hogwild.py).
+    On two cores two workers made twice the rows per second of one on sparse rows with 47,000 features, and 1.5 times on
+    sparse rows with two million features and on dense rows.  The objective after five passes was within 0.2 % (sparse)
+    and 1.3 % (dense) of one worker's (benchmarks/single/hogwild.py).
 
     Use it for linear models if workers of one machine are slowed by other work, so that they should not wait.  Do not
-    use it for reproducible fits: with several workers the result depends on their timing.  For networks with dense
-    steps it is slower than one worker, and workers overwrite each other's steps.
+    use it for reproducible fits: with several workers the result depends on their timing.  Networks write every
+    weight in every step, so that workers wait for each other's cache lines and overwrite each other's steps.
 
     It requires an engine with shared memory (``engine="threads"``) and a model that supports concurrent steps, so not
     one that averages its iterates.  A round is a pass over the rows; one worker is serial SGD.

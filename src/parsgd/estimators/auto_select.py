@@ -16,6 +16,7 @@ from parsgd.core import Algorithm, Engine, EngineDefaults
 from parsgd.errors import InvalidArgumentError, TooFewRowsWarning
 from parsgd.estimators.cost_estimates import (
     ProblemSize,
+    adaptive_rounds,
     costs_on,
     driver_seconds,
     plain_rounds,
@@ -330,7 +331,7 @@ def _compiled_local_sgd(n_workers: int, why_workers: str, size: ProblemSize) -> 
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
     if _averages_plainly(size, n_workers):
         return _plain_local_sgd(n_workers, why_workers, plain_rounds(size, n_workers), _rate_factor(size, n_workers))
-    rounds = size.rounds(n_workers)[0]
+    rounds = adaptive_rounds(size, n_workers)
     why = f"average {rounds} times per pass, with step lengths chosen on {size.n_probe_rows} rows ({why_workers})"
     part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows))
     return Choice("local", why, part, n_workers)

@@ -11,8 +11,12 @@ from parsgd.training.cost_model import fit_seconds, round_seconds
 
 # Rounds may add this fraction to the time: ten averages per pass need fewer passes than one (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
-# Merges of plain means take at most this fraction of a worker's part of a pass.
-_MERGES_SHARE = 0.1
+# Merges of plain means take at most this fraction of a worker's part of a pass, and the steps between them at least this
+# many seconds.  Other programs take a core for about 3 ms at a time, and all workers then wait at the next merge.
+_MERGES_SHARE, _MIN_ROUND_SECONDS = 0.1, 10e-3
+# The same for networks, which have half of the useful merges at least.  With 12,000 rows of Fashion-MNIST, tuned, 5
+# merges per pass end 0.6 % (1 pass) and 4 % (3 passes) above the loss of 10.
+_MIN_NETWORK_ROUND_SECONDS = 5e-3
 # On threads: passes of a typical fit, adaptive steps in it beyond one per pass, time to start and end it, and the
 # factor on the work of several workers, which share the memory.
 _PASSES, _MORE_STEPS, _START_SECONDS, _CONTENTION = 5, 2, 2.5e-3, 1.1
@@ -97,12 +101,24 @@ def driver_seconds(size: ProblemSize, n_workers: int) -> float:
     return size.compiled_merge_seconds + _adaptive_seconds(size) / size.rounds(n_workers)[0]
 
 
+def adaptive_rounds(size: ProblemSize, n_workers: int) -> int:
+    """Return the number of merges per pass between adaptive steps on threads: the useful number, or for networks fewer.
+
+    The steps of small networks between two merges take so little time that workers would wait for taken cores.
+    """
+    useful, minimum = size.rounds(n_workers)
+    if size.convex:
+        return useful
+    return max(min(useful, int(size.epoch_seconds / n_workers / _MIN_NETWORK_ROUND_SECONDS)), minimum)
+
+
 def plain_rounds(size: ProblemSize, n_workers: int) -> int:
-    """Return the number of plain means per pass on threads: the useful number, or fewer of which merging is cheap.
+    """Return the number of plain means per pass on threads: the useful number, or fewer if merging or waiting costs more.
 
     The loss of two workers hardly depends on it (docs/performance.md).
     """
-    affordable = int(_MERGES_SHARE * size.epoch_seconds / n_workers / size.compiled_merge_seconds)
+    part = size.epoch_seconds / n_workers
+    affordable = int(min(_MERGES_SHARE * part / size.compiled_merge_seconds, part / _MIN_ROUND_SECONDS))
     return min(size.rounds(n_workers)[0], max(affordable, 1))
 
 
@@ -120,6 +136,6 @@ def thread_seconds(size: ProblemSize, n_workers: int, is_adaptive: bool = True) 
     )
     if n_workers == 1:
         return costs.pass_s
-    rounds = size.rounds(n_workers)[0] if is_adaptive else plain_rounds(size, n_workers)
+    rounds = adaptive_rounds(size, n_workers) if is_adaptive else plain_rounds(size, n_workers)
     step_s = _adaptive_seconds(size) / rounds if is_adaptive else 0.0
     return fit_seconds(costs, n_workers, _PASSES, _PASSES * rounds, step_s, compiled=True) / _PASSES
