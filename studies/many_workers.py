@@ -37,6 +37,7 @@ from many_workers_runs import (
     SPEED_SEED,
     TEST_ROWS,
     TOLERANCE,
+    TRAINING_ROWS,
     TUNING_SEED,
     WAYS,
     Readings,
@@ -64,18 +65,19 @@ from the readings in `studies/readings/many_workers.json`, in about {minutes} mi
 - **Goal**: the test loss that one worker of speed 1 reaches after {goal_passes} passes, plus {tolerance:.1%}. It is the
   median over the seeds of the measurements, at the setting with the least loss. The test loss is without the penalty,
   and is measured {looks} times per pass at most, when workers are merged.
-- **Budget**: one worker and every row of the tables, for each number of workers, have the same grid and the same number
-  of fits, {fits}. The grid has a constant rate and `invscaling` with `power_t=0.25`, with {n_rates} rates each, about a
-  factor of {factor:.1f} apart. Two more fits are at rates beside the best one, or beyond it if it is at an edge of the
-  grid. A fit ends at the goal, or after {most_passes} passes of all workers together. It also ends after the first pass
-  if its loss is then above that of the prediction 0. The tuning has seed {tuning_seed}, the measurements the {n_seeds}
-  seeds {seeds}. A row has the setting that is at the goal in the least time.
+- **Budget**: one worker and every row of the tables, for each number of workers, have the same grid and the same
+  number of fits, {fits}. The grid has a constant rate and `invscaling` with `power_t=0.25`, with {n_rates} rates each,
+  a factor of {factor:.0f} apart. Two more fits are at rates beside the best one, {neighbor:.1f} times as small and as
+  large, or beyond it if it is at an edge of the grid. A fit ends at the goal, or after {most_passes} passes of all
+  workers together. It also ends after the first pass if its loss is then above that of the prediction 0, and after the
+  least time to the goal of the fits before. The tuning has seed {tuning_seed}, the measurements the {n_seeds} seeds
+  {seeds}. A row has the setting that is at the goal in the least time.
 - **Clock**: virtual, that of `Simulated`. A time of 1 is a pass of one worker of speed 1 over all rows. Messages,
   merges and the driver's probe rows take no time. A worker completes the row that it has begun, so that every round
   with a time limit lasts at least for one row of the slowest worker.
-- **Data**: logistic regression with `alpha={alpha:g}`, and {test_rows:,} test rows. covtype has {covtype_rows:,}
-  training rows, {covtype_share:.1f} for each of {most_workers:,} workers. The rows of the synthetic problem are drawn
-  from a logistic model, so that its least expected loss is known.
+- **Data**: logistic regression with `alpha={alpha:g}`, {train_rows:,} training rows and {test_rows:,} test rows. Each
+  of {most_workers:,} workers has only {share:.0f} rows. The rows of covtype are a random subset. Those of the synthetic
+  problem are drawn from a logistic model, so that its least expected loss is known.
 
 Rounds of local SGD have a tenth of a worker's rows, or with `seconds` the time in which all workers together can make a
 tenth of a pass. `deadline` is `deadline="auto"` with weights by steps. Outer steps have uniform weights. `fastest 90 %`
@@ -311,7 +313,7 @@ def section(found: Readings) -> str:
 def page(stored: dict[str, dict], reading: str = "") -> str:
     """The page from the stored readings."""
     found = [load_readings(stored[name]) for name in PROBLEMS if name in stored]
-    first = found[0]
+    first, checked = found[0], next(each for each in found if each.check)
     text = PAGE.format(
         comment=COMMENT,
         least_workers=counts(first)[0],
@@ -325,23 +327,24 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
         fits=first.rows[0].fits,
         n_rates=(first.rows[0].fits - 2) // len(RATES),
         factor=NEIGHBOR**2,
+        neighbor=NEIGHBOR,
         most_passes=MOST_PASSES,
         tuning_seed=TUNING_SEED,
         n_seeds=len(SEEDS),
         seeds=", ".join(map(str, SEEDS)),
         alpha=1e-4,
         test_rows=TEST_ROWS,
-        covtype_rows=first.n_rows,
-        covtype_share=first.n_rows / counts(first)[-1],
+        train_rows=TRAINING_ROWS,
+        share=TRAINING_ROWS / counts(first)[-1],
         batch=WAYS[0].batch,
         about="\n".join(sorted({each.about["text"] for each in found})),
         summary=summary(found),
         sections="\n".join(section(each) for each in found),
-        check_workers=first.check_size[0],
-        check_rows=first.check_size[1],
-        check_problem=first.task,
+        check_workers=checked.check_size[0],
+        check_rows=checked.check_size[1],
+        check_problem=checked.task,
         check_setting=SETTING,
-        check=check_table(first),
+        check=check_table(checked),
     )
     return text + reading
 
@@ -377,7 +380,7 @@ def main(arguments: list[str] | None = None) -> None:
             # rates that are too large overflow
             warnings.simplefilter("ignore")
             found = measure(problem, lambda text: print(f"  {text}", flush=True), **sizes)
-            checked = check(problem, n_rows, n_workers)
+            checked = check(problem, n_rows, n_workers) if name == given.only[0] else []
         run = about(f"python studies/many_workers.py DATA_FOLDER --only {name}", time.perf_counter() - began)
         entry = {**store_readings(found), "about": run, "check": checked, "check_size": [n_workers, n_rows]}
         stored[name] = entry

@@ -60,9 +60,7 @@ class Problem:
 
     def loss(self, state: np.ndarray) -> float:
         """The test loss without the penalty; infinite if it is not a number."""
-        with np.errstate(all="ignore"):
-            margins = self.y_test * (self.X_test @ state[:-1] + state[-1]).astype(np.float64)
-            mean = float(np.logaddexp(0.0, -margins).mean())
+        mean = float(kernels.mean_loss(self.X_test, self.y_test, state))
         return mean if np.isfinite(mean) else np.inf
 
 
@@ -117,12 +115,12 @@ class Way:
         return speeds if self.fastest == 1.0 else speeds[speeds >= np.quantile(speeds, 1.0 - self.fastest)]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _seeds(seed: int, n_workers: int) -> np.ndarray:
     return np.array([worker_seed(seed, worker) for worker in range(n_workers)])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _partition(problem: Problem, n_workers: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of all workers, one after the other, and the ends of their parts, from 0 on."""
     numbers = [shard.numbers for shard in problem.source.split(n_workers, seed)]
@@ -213,26 +211,29 @@ class _Outer:
         self.size = optimizer.schedule_step_size(fit.n_workers)
         n_probe = optimizer.n_probe_rows(fit.problem.n_rows) if fit.n_workers > 1 else 0
         self.sample: Rows | None = fit.problem.source.draw(n_probe, fit.seed)[0] if n_probe else None
+        self.scale = np.ones(1)
         self.memory: Any = None
         self.memory = optimizer.init_memory(self._fit_state(0, 1.0))
 
     def _fit_state(self, number: int, schedule_step: float) -> FitState:
         fit, ones = self.fit, np.ones(1)
-        task = Task(0, number, fit.state, fit.seed, Budget(1), 0, schedule_step, ones)
+        task = Task(0, number, fit.state, fit.seed, Budget(1), 0, schedule_step, self.scale)
         counts = fit.n_workers, fit.problem.n_rows, 1000, number, self.examples
         rest = (task,), (), (), schedule_step, ones
         return FitState(fit.model, fit.state, *counts, self.memory, self.sample, *rest)
 
     def factor(self, schedule_step: float) -> tuple[float, float]:
         """Return the factor on the rates and the increase of the schedule step per step."""
-        return self.optimizer.lr_factor(self._fit_state(0, schedule_step), self.memory), self.size
+        factor = self.optimizer.lr_factor(self._fit_state(0, schedule_step), self.memory)
+        self.scale = np.full(1, factor)
+        return factor, self.size
 
     def step(
         self, merged: np.ndarray, weights: np.ndarray, examples: int, number: int, schedule_step: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the next state, and the fitted state."""
         nothing = np.zeros(1)
-        report = Report(0, number, merged, examples, examples, nothing, nothing, 0.0, schedule_step, np.ones(1))
+        report = Report(0, number, merged, examples, examples, nothing, nothing, 0.0, schedule_step, self.scale)
         fit_state = self._fit_state(number, schedule_step)
         step = self.optimizer.step(fit_state, [report], MergeResult(merged, weights), self.memory)
         self.memory, self.examples = step.memory, self.examples + examples

@@ -72,6 +72,19 @@ def _gradient(p, target):
     return -target / (1.0 + math.exp(z))
 
 
+@njit(cache=True, fastmath=_FASTMATH)
+def mean_loss(X, y, w):
+    """Return the mean log loss."""
+    d, total = X.shape[1], 0.0
+    for row in range(X.shape[0]):
+        p = np.float32(0.0)
+        for j in range(d):
+            p += X[row, j] * w[j]
+        z = np.float64((p + w[d]) * y[row])
+        total += math.log1p(math.exp(-abs(z))) + max(-z, 0.0)
+    return total / X.shape[0]
+
+
 @njit(cache=True)
 def _spare(ends):
     """Return the work space of a permutation of any worker's rows."""
