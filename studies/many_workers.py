@@ -102,8 +102,8 @@ of many states is better than one state.
 
 {comment}
 
-The SGD of all workers runs in compiled loops of this study. The engine `Simulated` of the library is the reference. Both
-made one pass with {check_workers:,} workers and the first {check_rows:,} rows of {check_problem}, at the setting
+The SGD of all workers runs in compiled loops of this study. The engine `Simulated` of the library is the reference.
+Both made one pass with {check_workers:,} workers and the first {check_rows:,} rows of {check_problem}, at the setting
 `{check_setting}`. They have the same orders of rows. `seconds` are real ones of one core, with other load.
 
 {check}"""
