@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsgd import LocalSGD, SGDClassifier, Simulated
+from parsgd.algorithms import local_sgd
+from parsgd.algorithms.common.round_schedule import deadline
 from parsgd.algorithms.merging.merge_rules import RULES
 from parsgd.core import EngineDefaults, TaskFailed
 from parsgd.data.sources.array_source import ArraySource
@@ -128,6 +130,14 @@ def test_with_an_automatic_deadline_the_second_round_ends_at_the_median_and_thre
     assert np.all(took[1:] * RATE <= 1.3 * part + 10 * batch_size + 1e-6)
     assert np.all(examples[1:, 3] < 0.3 * examples[1:, 0])
     np.testing.assert_allclose(weights, steps / steps.sum(axis=1, keepdims=True))
+
+
+def test_an_automatic_deadline_is_computed_once_per_round(monkeypatch):
+    # it depends on all workers: for each worker it would take the square of their number
+    calls = []
+    monkeypatch.setattr(local_sgd, "deadline", lambda *arguments: calls.append(1) or deadline(*arguments))
+    found = train(LocalSGD(0.25, deadline="auto"), n_workers=20)
+    assert len(calls) == len(found.history) - 1
 
 
 def test_who_is_late_does_as_much_in_the_next_rounds():

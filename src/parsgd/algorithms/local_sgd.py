@@ -247,10 +247,17 @@ class LocalSGD(SynchronousAlgorithm):
 
     def _deadline(self, fit_state: FitState) -> float | None:
         """Return the common deadline; a late worker has fewer examples left for the next round and the same time."""
-        seconds_per_example = fit_state.memory.seconds_per_example
-        known = np.isfinite(seconds_per_example)
         if not isinstance(self.deadline, str):
             return self.deadline
+        # once per round and not per worker, because it depends on all workers
+        if "deadline" not in fit_state.derived:
+            fit_state.derived["deadline"] = self._auto_deadline(fit_state)
+        return fit_state.derived["deadline"]
+
+    def _auto_deadline(self, fit_state: FitState) -> float | None:
+        """Return the deadline from the workers' last speeds, or None before the first reports."""
+        seconds_per_example = fit_state.memory.seconds_per_example
+        known = np.isfinite(seconds_per_example)
         if not known.any():
             return None
         sync_every = max(self._period(fit_state, worker) for worker in range(fit_state.n_workers))

@@ -344,6 +344,8 @@ class FitState:
         The values the next task would get.  Gradient algorithms make the driver's step with them.
     lost : frozenset of int
         Workers that can no longer be sent tasks.
+    derived : dict
+        Values that an algorithm has computed once for the tasks of all workers, by name; initially empty.
     """
 
     model: Model
@@ -361,6 +363,7 @@ class FitState:
     schedule_step: float = 1.0
     lr_scale: np.ndarray = field(default_factory=lambda: np.ones(1))
     lost: frozenset[int] = frozenset()
+    derived: dict[str, Any] = field(init=False, default_factory=dict[str, Any], repr=False, compare=False)
 
     def task_of(self, worker: int) -> Task:
         """Return the last task of a worker that was sent one."""

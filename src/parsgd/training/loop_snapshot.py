@@ -56,6 +56,7 @@ def restore_snapshot(loop: Loop, found: Snapshot) -> None:
     for task in found.under_way:
         loop.tasks[task.worker] = task
     loop.busy = [task.worker for task in found.under_way]
-    loop.idle = [worker for worker in loop.alive if worker not in loop.busy]
+    busy = set(loop.busy)
+    loop.idle = [worker for worker in loop.alive if worker not in busy]
     # shared memory is created from the state
     loop.memory = loop.algorithm.init_memory(loop.fit_state()) if loop.shares_memory else found.memory

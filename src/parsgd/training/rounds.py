@@ -111,8 +111,14 @@ class Loop:
             tuple(self.shard_rows),
             self.next_schedule_step,
             self.lr_scale,
-            frozenset(range(self.n_workers)).difference(self.alive),
+            self.lost,
         )
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Workers that can no longer be sent tasks."""
+        some = len(self.alive) < self.n_workers
+        return frozenset(range(self.n_workers)).difference(self.alive) if some else frozenset()
 
     @property
     def next_schedule_step(self) -> float:
