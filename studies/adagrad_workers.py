@@ -1,5 +1,7 @@
 """AdaGrad with K workers that average: test losses with the rate of one worker, and with sqrt(K) times that rate.
 
+On text there is a third figure: averages per coordinate at sqrt(K) times the rate.
+
 Usage: python studies/adagrad_workers.py --data FOLDER [--datasets NAME ...] [--seeds 3]
 
 After n gradients of similar size AdaGrad has moved a weight by about 2 eta sqrt(n).  K workers with n / K gradients
@@ -34,12 +36,13 @@ RATES = {
     "news20_softmax": (0.1, 0.3),
     "news20_one_vs_all": (0.2, 0.56),
 }
+TEXTS = ("enron_spam", "news20_softmax", "news20_one_vs_all")
 WORKERS, PASSES = (2, 8, 32), (1, 3)
 
 
-def loss(task: tasks.Task, rate: float, n_workers: int, n_passes: int, n_seeds: int) -> float:
+def loss(task: tasks.Task, rate: float, n_workers: int, n_passes: int, n_seeds: int, rule: str = "uniform") -> float:
     """Median test loss of fits whose workers average once per pass; the serial engine gives the bits of threads."""
-    workers = {"n_jobs": n_workers, "engine": "serial", "algorithm": LocalSGD(sync_every=1.0, rule="uniform")}
+    workers = {"n_jobs": n_workers, "engine": "serial", "algorithm": LocalSGD(sync_every=1.0, rule=rule)}
     setting = {"learning_rate": "adagrad", "eta0": rate}
     fits = (task.estimator(setting, n_passes, seed, **workers).fit(task.X, task.y) for seed in range(n_seeds))
     return float(np.median([task.test_loss(fit) for fit in fits]))
@@ -60,10 +63,11 @@ def main() -> None:
                 one = loss(task, rate, 1, n_passes, given.seeds)
                 cells = [name, f"{rate:g}", str(n_passes), f"{one:.4f}"]
                 for n_workers in WORKERS:
-                    same, raised = (
-                        loss(task, factor * rate, n_workers, n_passes, given.seeds) for factor in (1.0, n_workers**0.5)
-                    )
-                    cells.append(f"{same:.4f}, {raised:.4f}")
+                    root, arguments = n_workers**0.5, (n_workers, n_passes, given.seeds)
+                    found = [loss(task, factor * rate, *arguments) for factor in (1.0, root)]
+                    if name in TEXTS:
+                        found.append(loss(task, root * rate, *arguments, rule="coordinate"))
+                    cells.append(", ".join(f"{each:.4f}" for each in found))
                 rows.append(cells)
                 print(" ".join(cells), file=sys.stderr, flush=True)
     header = ["data", "rate", "passes", "1 worker", *(f"{n_workers} workers" for n_workers in WORKERS)]

@@ -192,6 +192,9 @@ def test_with_adagrad_workers_average_at_the_root_of_their_number_times_the_rate
     size = LinearSize(n_rows=100_000, n_values=5_400_000, n_features=54, n_outputs=1, sparse=sparse, adagrad=True)
     choice = choose_algorithm("auto", n_workers, "", size, "SGDClassifier", engine)
     assert (choice.algorithm.outer_optimizer, choice.algorithm.rule) == ("mean", "uniform")
+    words = replace(size, n_features=1_000_000)
+    rule = "coordinate" if sparse and n_workers > 2 else "uniform"
+    assert choose_algorithm("auto", n_workers, "", words, "SGDClassifier", engine).algorithm.rule == rule
     assert choice.rate_factor == n_workers**0.5
     for other in (replace(size, adagrad=False), replace(size, sparse=True, adagrad=False)):
         assert choose_algorithm("auto", n_workers, "", other, "SGDClassifier", engine).rate_factor == 1.0

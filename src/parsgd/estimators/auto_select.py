@@ -43,6 +43,8 @@ _MIN_ROWS_PER_WORKER = 100
 # 1.7 times as many with 16,000 (adult) and twice as many with 6,400 (news20), at the best rate of each and to the same
 # loss (benchmarks/second_core.py).
 _MIN_ROWS_OF_PLAIN_MEANS = 20_000
+# AdaGrad on text: with more workers than this, averages per coordinate need fewer passes (docs/performance.md).
+_MAX_UNIFORM_WORKERS = 2
 # With fewer rows per worker, ``algorithm="auto"`` fits one-against-all classifiers on one worker, as scikit-learn does
 # for any n_jobs: a pass over that few rows takes less time than a round.
 _MIN_ROWS_ONE_VS_ALL = 200
@@ -315,7 +317,7 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
         return Choice("simuparallel", why, SimuParallel(), n_workers, factor)
     rounds = rounds_of(costs, n_workers, size)
     if size.adagrad:
-        return _plain_local_sgd(n_workers, why_workers, rounds, factor)
+        return _plain_local_sgd(n_workers, why_workers, size, rounds)
     times = "once" if rounds == 1 else f"{rounds} times"
     start = _LENGTHEN_AFTER if n_workers <= _FEW_WORKERS else _LENGTHEN_AFTER_MANY
     lengthen_after = start if size.convex and rounds > 1 else None
@@ -330,20 +332,24 @@ def _local_sgd(n_workers: int, why_workers: str, size: ProblemSize, engine: Engi
 def _compiled_local_sgd(n_workers: int, why_workers: str, size: ProblemSize) -> Choice:
     """Choose local SGD whose rounds run in compiled code: merges are cheap, adaptive steps less so."""
     if _averages_plainly(size, n_workers):
-        return _plain_local_sgd(n_workers, why_workers, plain_rounds(size, n_workers), _rate_factor(size, n_workers))
+        return _plain_local_sgd(n_workers, why_workers, size, plain_rounds(size, n_workers))
     rounds = adaptive_rounds(size, n_workers)
     why = f"average {rounds} times per pass, with step lengths chosen on {size.n_probe_rows} rows ({why_workers})"
     part = LocalSGD(sync_every=1.0 / rounds, outer_optimizer=Adaptive(size.n_probe_rows))
     return Choice("local", why, part, n_workers)
 
 
-def _plain_local_sgd(n_workers: int, why_workers: str, rounds: int, factor: float) -> Choice:
-    """Choose local SGD with plain means."""
-    times = "once" if rounds == 1 else f"{rounds} times"
-    rates = f", with rates {factor:.3g} times eta0" if factor != 1.0 else ""
-    # the law of the factor is one of uniform means
-    part = LocalSGD(sync_every=1.0 / rounds, rule="uniform" if factor != 1.0 else None)
-    return Choice("local", f"average {times} per pass{rates} ({why_workers})", part, n_workers, factor)
+def _plain_local_sgd(n_workers: int, why_workers: str, size: ProblemSize, rounds: int) -> Choice:
+    """Choose local SGD with plain means, which AdaGrad makes per coordinate for rare features.
+
+    For two workers, uniform means are as good and take less time.
+    """
+    times, factor = "once" if rounds == 1 else f"{rounds} times", _rate_factor(size, n_workers)
+    rates = f", with rates {factor:.3g} times eta0" if size.adagrad else ""
+    by_coordinate = size.adagrad and size.has_rare_features and n_workers > _MAX_UNIFORM_WORKERS
+    part = LocalSGD(sync_every=1.0 / rounds, rule="coordinate" if by_coordinate else "uniform")
+    means = "average per coordinate" if by_coordinate else "average"
+    return Choice("local", f"{means} {times} per pass{rates} ({why_workers})", part, n_workers, factor)
 
 
 def choose_engine(engine: Any, n_workers: int, who: str, requires: Collection[str] = ()) -> Engine:

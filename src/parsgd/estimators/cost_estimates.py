@@ -33,6 +33,8 @@ class ProblemSize(ABC):
         True if the mean of solutions is nearly a solution.
     one_against_all, sparse, adagrad : bool
         True for several classes, each against the rest; for CSR rows; for a linear model with AdaGrad.
+    has_rare_features : bool
+        True for sparse rows most of whose features occur in few rows, as words do.
     n_probe_rows : int
         Number of probe rows of an adaptive step.
     wake_seconds, epoch_seconds, merge_seconds : float
@@ -48,6 +50,7 @@ class ProblemSize(ABC):
     one_against_all: bool = False
     sparse: bool = False
     adagrad: bool = False
+    has_rare_features: bool = False
     wake_seconds: ClassVar[float]
     epoch_seconds: float
     merge_seconds: float
