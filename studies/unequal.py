@@ -97,7 +97,7 @@ smallest or the largest rate that was tried.
 - `adaptive`, SlowMo and Nesterov have uniform weights. `coordinate` and `touched` are for sparse rows.
 - Without a penalty, the weights of WP-SGD are uniform in our reading of its formula. So `seconds, uniform` is also
   its row in rounds, and `seconds, one average` is also its row with one average. That is SimuParallelSGD with
-  `seconds`.
+  `seconds`. In `one average`, `invscaling` depends on the mean step of all workers instead of each worker's own.
 - `mini-batch` has batches of {batch} rows, a tenth from each worker, and waits for the slowest one in every step. Its
   passes are those of one worker with mini-batches.
 

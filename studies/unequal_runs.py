@@ -46,7 +46,10 @@ ROUND = 0.01 * PASS_SECONDS
 
 @dataclass(frozen=True)
 class OneAverageInTime(OneAverage):
-    """One average after equal times, evaluated after every round of workers that exchange nothing."""
+    """One average after equal times, evaluated after every round of workers that exchange nothing.
+
+    A schedule that depends on the step has the mean step of all workers, and in a fit of one round each worker's own.
+    """
 
     seconds: float = ROUND
     rule: str = "uniform"
