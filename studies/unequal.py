@@ -249,7 +249,7 @@ def draw(found: list[Readings], path: Path) -> None:
     panel.set_title(
         "mixed pool, tuned rates: time to the loss of one tuned worker over the ideal time\n"
         "(lines: 1, and 6.6 of one worker at its best; x: most seeds missed the goal)",
-        fontsize=10,
+        fontsize=9,
     )
     panel.legend(fontsize=8)
     panel.invert_yaxis()
