@@ -15,15 +15,7 @@ from scipy import sparse
 from benchmarks.time_to_goal import tasks
 from benchmarks.time_to_goal.tasks import Setting, Task, rate_of, words
 from benchmarks.time_to_goal.tuning import NEIGHBOR, PASSES
-from parsgd import (
-    AsyncLocalSGD,
-    DelayedSGD,
-    ElasticAveraging,
-    Hogwild,
-    LocalSGD,
-    MiniBatch,
-    Simulated,
-)
+from parsgd import AsyncLocalSGD, DelayedSGD, ElasticAveraging, Hogwild, LocalSGD, MiniBatch, Simulated
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.outer_optimizers import OuterStep, PlainOuterOptimizer
 from parsgd.algorithms.merging import merge_weights
@@ -105,15 +97,17 @@ def _batch(task: Task) -> int:
 
 @dataclass(frozen=True)
 class Way:
-    """An algorithm and a number of workers."""
+    """An algorithm and a number of workers, with their speeds unless they are equal."""
 
     name: str
     n_workers: int
     algorithm: Any
+    speeds: tuple[float, ...] | None = None
 
     def arguments(self, task: Task) -> dict[str, Any]:
         """Return the arguments of the estimator.  Shared memory needs threads, which have no virtual clock."""
-        engine = "threads" if isinstance(self.algorithm, Hogwild) else Simulated(rate=task.n_rows / PASS_SECONDS)
+        simulated = Simulated(speeds=self.speeds, rate=task.n_rows / PASS_SECONDS)
+        engine = "threads" if isinstance(self.algorithm, Hogwild) else simulated
         return {"n_jobs": self.n_workers, "algorithm": self.algorithm, "engine": engine}
 
 
@@ -218,34 +212,41 @@ def grid(task: Task, n_rates: int = N_RATES) -> list[list[Setting]]:
 
 
 class _Stop(Exception):
-    """Ends a fit that is at the goal, or that makes no progress."""
+    """Ends a fit that is at the goal, that makes no progress, or whose time is over."""
 
 
 @dataclass(frozen=True)
 class Looks:
     """Passes of all workers together and the test loss of the merged model, ten times per pass.
 
-    A fit that diverged has an infinite last loss.
+    `times` are virtual, in passes of a worker of speed 1.  A fit that diverged has an infinite last loss.
     """
 
     passes: tuple[float, ...]
     losses: tuple[float, ...]
+    times: tuple[float, ...]
 
     def to(self, goal: float) -> float:
         """Return the passes at the first look with the goal; infinite without one."""
         return next((at for at, loss in zip(self.passes, self.losses, strict=True) if loss <= goal), np.inf)
 
+    def time_to(self, goal: float) -> float:
+        """Return the virtual time of the first look with the goal; infinite without one."""
+        return next((at for at, loss in zip(self.times, self.losses, strict=True) if loss <= goal), np.inf)
+
 
 class _Watched:
-    """An algorithm, and the test loss of its merged model; a fit ends at the goal.
+    """An algorithm, and the test loss of its merged model; a fit ends at the goal or after a virtual time.
 
     It also ends after the first pass if the loss is then above that of the start.
     """
 
-    def __init__(self, algorithm: Any, rows: Any, goal: float):
-        self._algorithm, self._rows, self._goal = algorithm, rows, goal
-        self._start = np.inf
-        self.looks: list[tuple[float, float]] = []
+    def __init__(self, algorithm: Any, rows: Any, goal: float, most_time: float):
+        self._algorithm, self._rows, self._goal, self._most_time = algorithm, rows, goal, most_time
+        self._start, self._time = np.inf, 0.0
+        # the virtual time at which each worker got its task
+        self._begun: dict[int, float] = {}
+        self.looks: list[tuple[float, float, float]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._algorithm, name)
@@ -258,25 +259,30 @@ class _Watched:
         """Merge, and evaluate the loss if a tenth of a pass has ended."""
         if not fit_state.examples:
             self._start = self._loss(fit_state.model, fit_state.state)
+        # messages take no time: a worker has its next task when its report is merged
+        self._time = max(self._begun.get(report.worker, 0.0) + report.seconds / PASS_SECONDS for report in reports)
+        self._begun |= {report.worker: self._time for report in reports}
         merged = self._algorithm.merge(fit_state, reports)
         passes = (fit_state.examples + sum(report.examples for report in reports)) / fit_state.n_rows
         before = self.looks[-1][0] if self.looks else 0.0
         if int(passes * LOOKS + 1e-6) > int(before * LOOKS + 1e-6):
             loss = self._loss(fit_state.model, merged.state if merged.answer is None else merged.answer)
-            self.looks.append((passes, loss))
-            if loss <= self._goal:
+            self.looks.append((passes, loss, self._time))
+            if loss <= self._goal or self._time > self._most_time:
                 raise _Stop
             if before < 1.0 - 1e-6 <= passes and not loss <= self._start:
-                self.looks.append((passes, np.inf))
+                self.looks.append((passes, np.inf, self._time))
                 raise _Stop
         return merged
 
 
-def looks(task: Task, way: Way, setting: Setting, n_epochs: int, seed: int, goal: float = -np.inf) -> Looks:
-    """Return the looks of one fit of at most `n_epochs` passes, which ends at the goal."""
+def looks(
+    task: Task, way: Way, setting: Setting, n_epochs: int, seed: int, goal: float = -np.inf, most_time: float = np.inf
+) -> Looks:
+    """Return the looks of one fit of at most `n_epochs` passes, which ends at the goal or after a virtual time."""
     targets = {tasks.BINARY: lambda y: (2 * y - 1).astype(np.float32), tasks.REGRESSION: np.float32}
     rows = rows_of(task.X_test, targets.get(task.kind, np.int64)(task.y_test))
-    watched = _Watched(way.algorithm, rows, goal)
+    watched = _Watched(way.algorithm, rows, goal, most_time)
     arguments = {**way.arguments(task), "algorithm": watched}
     diverged = False
     try:
@@ -286,8 +292,8 @@ def looks(task: Task, way: Way, setting: Setting, n_epochs: int, seed: int, goal
     except (DivergedError, IncompatiblePartsError):
         # an algorithm may not offer every schedule
         diverged = True
-    found = watched.looks + [(float(n_epochs), np.inf)] * diverged
-    return Looks(tuple(at for at, _ in found), tuple(loss for _, loss in found))
+    found = watched.looks + [(float(n_epochs), np.inf, np.inf)] * diverged
+    return Looks(*(tuple(look[part] for look in found) for part in range(3)))
 
 
 @dataclass(frozen=True)
@@ -303,6 +309,25 @@ class Tuned:
     loss: float
 
 
+def neighbors(schedules: list[list[Setting]], best: Setting) -> list[Setting]:
+    """Return two settings beside the best one, or beyond it if it has the first or the last rate of its schedule."""
+    rates = next([setting[rate_of(setting)] for setting in each] for each in schedules if best in each)
+    at = best[rate_of(best)]
+    factors = [1.0 / NEIGHBOR, NEIGHBOR]
+    if at == rates[-1]:
+        factors = [NEIGHBOR**2, NEIGHBOR**4]
+    elif at == rates[0]:
+        factors = [NEIGHBOR**-2, NEIGHBOR**-4]
+    return [{**best, rate_of(best): at * factor} for factor in factors]
+
+
+def at_edge(setting: Setting, tried: Sequence[Setting]) -> bool:
+    """Return True if no smaller or no larger rate of the setting's schedule was tried."""
+    schedule = setting.get("solver", setting.get("learning_rate"))
+    rates = [each[rate_of(each)] for each in tried if each.get("solver", each.get("learning_rate")) == schedule]
+    return setting[rate_of(setting)] in (min(rates), max(rates))
+
+
 def tune(task: Task, way: Way, goal: float | None, n_rates: int = N_RATES) -> Tuned:
     """Return the setting that is at the goal in the fewest passes, of equal ones that with the least loss.
 
@@ -315,25 +340,14 @@ def tune(task: Task, way: Way, goal: float | None, n_rates: int = N_RATES) -> Tu
     def cost(trial: tuple[Setting, Looks]) -> tuple[float, float]:
         return (0.0 if goal is None else min(trial[1].to(goal), 2.0 * PASSES), trial[1].losses[-1])
 
-    best = min(found, key=cost)[0]
-    rates = next([setting[rate_of(setting)] for setting in each] for each in schedules if best in each)
-    at = best[rate_of(best)]
-    factors = [1.0 / NEIGHBOR, NEIGHBOR]
-    if at == rates[-1]:
-        factors = [NEIGHBOR**2, NEIGHBOR**4]
-    elif at == rates[0]:
-        factors = [NEIGHBOR**-2, NEIGHBOR**-4]
-    more = [{**best, rate_of(best): at * factor} for factor in factors]
+    more = neighbors(schedules, min(found, key=cost)[0])
     found += [(setting, looks(task, way, setting, PASSES, TUNING_SEED)) for setting in more]
     lowest, of_lowest = min(found, key=lambda trial: trial[1].losses[-1])
     goal = (1.0 + TOLERANCE) * of_lowest.losses[-1] if goal is None else goal
     setting, chosen = min(found, key=cost)
-    schedule = setting.get("solver", setting.get("learning_rate"))
-    tried = [s[rate_of(s)] for s, _ in found if s.get("solver", s.get("learning_rate")) == schedule]
-    at_edge = setting[rate_of(setting)] in (min(tried), max(tried))
-    passes = min(chosen.to(goal), 2.0 * PASSES)
+    edge, passes = at_edge(setting, [tried for tried, _ in found]), min(chosen.to(goal), 2.0 * PASSES)
     return Tuned(
-        setting, lowest, float(of_lowest.losses[-1]), len(found), at_edge, float(passes), float(chosen.losses[-1])
+        setting, lowest, float(of_lowest.losses[-1]), len(found), edge, float(passes), float(chosen.losses[-1])
     )
 
 

@@ -1,301 +1,357 @@
-"""Workers of unequal speed at equal time: which weights for one average, and how to get all their speed with rounds.
+"""Virtual time to a test loss of workers of unequal speed, and of one worker with the same tuning.
 
-Usage: python studies/unequal.py DATA_FOLDER [--seeds 3] [--out docs/results/unequal.md]
+Usage: python studies/unequal.py [DATA_FOLDER] [--only adult ...] [--page-only]
+       python studies/unequal.py --quick --only adult --stored FILE.json --out FILE.md
+
+The readings are in studies/readings/unequal.json; the page is written from all that are stored there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+import time
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-import datasets
 import numpy as np
-import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from watching import Data, Kept, timed
+from threadpoolctl import threadpool_limits
 
-from parsgd import AsyncLocalSGD, LocalSGD, SGDClassifier, Simulated, SimuParallel, WeightedAverage
-from parsgd.algorithms.merging.merge_rules import RULES
-from parsgd.algorithms.merging.merge_weights import merge
-from parsgd.errors import DivergedError
-from parsgd.estimators.linear.linear_kind import LINEAR
-from parsgd.planning.trials.heldout import HeldOut, ObservedFit
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
-MIXED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
-CREWS = {f"one {n}x slower": (1.0,) * 9 + (1.0 / n,) for n in (2, 4, 10)}
-CREWS |= {"1, 0.9 ... 0.1": tuple(n / 10 for n in range(10, 0, -1)), "mixed": MIXED}
-BOXES = {"alike": (1.0,) * 6, "unequal": (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)}
-SIMPLE = ("uniform", "steps", "wp", "measured", "fednova", "loss")
-COLUMNS = (*SIMPLE, "SAVGM", "learned")
-RIVALS = ("uniform", "steps", "wp")
-CORRECTION = 0.25
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-# With rounds: of the ways with `seconds`, a round is a tenth of a fast worker's pass over its own rows.
-SERIAL_PASSES, MOST_PASSES, ROUND = 5, 15, 0.01
-IDEAL = SERIAL_PASSES / sum(MIXED)
-adaptive = partial(LocalSGD, outer_optimizer="adaptive", sync_every=0.1)
-WAYS: dict[str, Any] = {
-    "wait for the slowest, outer_optimizer=mean": LocalSGD(sync_every=0.1),
-    "wait for the slowest, outer_optimizer=adaptive": adaptive(),
-    "balance=speed": adaptive(balance="speed"),
-    "deadline=auto": adaptive(deadline="auto"),
-    "deadline=auto, rule=uniform": adaptive(deadline="auto", rule="uniform"),
-    "deadline=auto, balance=speed": adaptive(deadline="auto", balance="speed"),
-    "seconds, outer_optimizer=mean": LocalSGD(seconds=ROUND),
-    "seconds": adaptive(seconds=ROUND),
-    "seconds, rule=learned": adaptive(seconds=ROUND, rule="learned"),
-    "seconds, rule=uniform": adaptive(seconds=ROUND, rule="uniform"),
-    "seconds, balance=speed": adaptive(seconds=ROUND, balance="speed"),
-    "seconds, balance=speed, rule=uniform": adaptive(seconds=ROUND, balance="speed", rule="uniform"),
-    "asynchronous": AsyncLocalSGD(sync_every=0.1),
-    "asynchronous, rate=0.3": AsyncLocalSGD(sync_every=0.1, rate=0.3),
+from family import KINDS, about, cell, median
+from family_runs import BATCH, N_RATES, ONE, SEEDS, TEST_ROWS, TOLERANCE, TUNING_SEED, smaller
+from unequal_runs import (
+    ALGORITHMS,
+    MIXED,
+    MOST_PASSES,
+    ONE_SLOW,
+    POOLS,
+    Readings,
+    Row,
+    measure,
+)
+
+from benchmarks.markdown import NOTHING, number, table
+from benchmarks.time_to_goal import tasks
+from benchmarks.time_to_goal.tuning import NEIGHBOR, PASSES
+
+ROOT = Path(__file__).resolve().parents[1]
+# Task of benchmarks/time_to_goal, most training rows, and fewest visits of a column.
+SETS = {
+    "adult": ("adult", 100_000, 1),
+    "covtype": ("covtype", 100_000, 1),
+    "enron_spam": ("enron_spam", 100_000, 5),
+    "news20": ("news20_softmax", 100_000, 30),
+    "nycflights": ("nycflights", 100_000, 1),
 }
-ALONE = "one worker of speed 1"
-HEADER = """# Workers of unequal speed
+STORED, PAGE_FILE = ROOT / "studies" / "readings" / "unequal.json", ROOT / "docs" / "results" / "unequal.md"
+MINI_BATCH = "mini-batch"
+NAMES = (*ALGORITHMS, MINI_BATCH)
+FIGURES = "<!-- figures: python studies/unequal.py DATA_FOLDER -->"
+PAGE = """# Workers of unequal speed
 
-<!-- figures: python studies/unequal.py DATA_FOLDER -->
+{figures}
 
-This page compares weights and round lengths for workers of unequal speed. `studies/unequal.py` writes it. The models
-are logistic regression (`log_loss`, one against all) with `learning_rate="optimal"` and `alpha=1e-4` (news20,
-enron_spam: `1e-6`). The clock is virtual (`Simulated`): time is examples divided by speed, and messages take none. The
-test loss is the loss on the test rows without penalty, summed over classes. There are {seeds} seeds; sd is over seeds.
+This page compares ten workers of unequal speed with one worker that is tuned in the same way. The unit is the virtual
+time to a test loss. `python studies/unequal.py DATA_FOLDER` writes this page from the readings in
+`studies/readings/unequal.json`, in about 15 minutes of one core. One average at the end, with more rules for its
+weights, is on [a page of its own](unequal-average.md).
 
-WP-SGD (Cheng, Li, Zhang, arXiv 1708.04801) claims that weights which decrease with a node's delay make one average good
-on unbalanced nodes. We could not read its data sets, its nodes and the exact formula. `wp` is our reading of it
-([literature](../literature.md)), and the groups of workers are ours, so this page reproduces no table of that paper.
+- **Pools**: "{mixed}" has the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10, with the sum {mixed_speed:g}.
+  "{one_slow}" has nine workers of speed 1 and one of speed 1/10, with the sum {one_slow_speed:g}. Each worker owns a
+  tenth of the rows, assigned at random.
+- **Goal**: the test loss that one worker of speed 1 reaches after {passes} passes, plus {tolerance:.1%}. It is the
+  median over the seeds of the measurements, at the setting with the least loss. The test loss is without a penalty. It
+  is measured ten times per pass of all workers together, when workers are merged.
+- **Budget**: one worker and every row of the tables have the same grid and the same number of fits, {fits}. A fit has
+  at most {passes} passes. The grid has a constant rate, `invscaling` with `power_t=0.25`, and AdaGrad, with
+  {rates} rates each, a factor of {factor:.1f} apart. Two more fits are at rates beside the best one, or beyond it if it
+  is at an edge of the grid. A row has the setting that reaches the goal in the least time, or without one the setting
+  with the least loss. The tuning has seed {tuning_seed}, the measurements the {n_seeds} seeds {seeds}.
+- **Early end**: a fit ends at the goal, and after the first pass if its loss is then above that of the prediction 0. A
+  fit in the tuning also ends when it has taken longer than the best one before it.
+- **Tricks of one worker**: the mean of the last states, SlowMo's momentum, DiLoCo's Nesterov momentum, and
+  mini-batches, each with its own tuning.
+- **Clock**: virtual. A time of 1 is the pass of a worker of speed 1 over all rows. Messages, merges and the driver's
+  probe rows take no time. Real workers are slower than these figures.
+- **Data**: covtype and nycflights are random subsets of the training rows. enron_spam has the columns that at least 5
+  training rows visit. There are at most {test_rows:,} test rows, and there is no penalty.
+
+`passes` are those of all workers together: the machine work. `time` is the virtual time to the goal. `x one worker` is
+the time of plain SGD with one worker of speed 1 divided by that of the row. `x best` is the same for the fastest row of
+one worker in the measurements, which favors one worker. The ideal time is that of the best row of one worker divided by
+the summed speed; `time / ideal` is the time of a row in this unit, so 1 is the whole benefit of the speeds. All figures
+are medians of the seeds. `missed`: most seeds are not at the goal after {most} passes. A setting with a star has the
+smallest or the largest rate that was tried.
+
+- `wait` and `balance=speed`: averages every tenth of a pass over each worker's rows, with uniform weights. A round
+  ends when all workers have finished; `balance` assigns rows in proportion to speed after the first pass.
+- `deadline=auto`: the same rounds, which end at the median time of the workers plus three deviations.
+- `seconds`: rounds of a tenth of a fast worker's pass over its own rows.
+- `adaptive`, SlowMo and Nesterov have uniform weights. `coordinate` and `touched` are for sparse rows.
+- Without a penalty, the weights of WP-SGD are uniform in our reading of its formula. So `seconds, uniform` is also
+  its row in rounds, and `seconds, one average` is also its row with one average. That is SimuParallelSGD with
+  `seconds`. In `one average`, `invscaling` depends on the mean step of all workers instead of each worker's own.
+- `mini-batch` has batches of {batch} rows, a tenth from each worker, and waits for the slowest one in every step. Its
+  passes are those of one worker with mini-batches.
+
+{about}
+
+![Workers of unequal speed](unequal.png)
+
+## Summary
+
+{figures}
+
+The row with the least time in the tuning, with figures from the measurements. The choice among algorithms has no seed
+in common with them.
+
+{summary}
+{by_pool}{sections}"""
+BY_POOL = """## Time over the ideal: {pool}
+
+{figures}
+
+`time / ideal` of all algorithms. One worker at its best has {speed:g}. The least of a column is bold.
+
+{table}
 """
-ONE_SHOT = """
-## One average, equal time
+SECTION = """## {name}
 
-Each of ten workers owns a tenth of the rows, assigned at random. They run for the time in which a worker of speed 1
-makes one pass, or five, over its own rows, and then average once. Pools: one of ten slow by 2, 4 or 10; speeds
-decreasing evenly from 1 to 0.1; "mixed": 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4, 1/10. `steps` is also `examples` here.
-`SAVGM` is uniform with `correction=0.25`; its second run uses part of the same time. `learned` holds out 2 % of the
-rows (at least 1,000). "Over best" is the loss of learned divided by the best of uniform, steps and wp, mean (worst
-seed).
+{figures}
 
+{kind}; {n_rows:,} rows, {n_columns:,} columns. Goal: {goal} ({setting}, {passes} passes of one worker).
+
+{table}
 """
-CONSTANT = """
-## The same at a constant rate
-
-The mixed pool with `learning_rate="constant"`. The rate is the one of 0.001, 0.003, ... 10 at which one worker has the
-least training loss after five passes over all rows, so that no run is too long because of large first steps.
-
-"""
-MAILBOXES = """
-## Six mailboxes
-
-The rows of enron_spam are sorted by mailbox and assigned in stored order (`partition="contiguous"`) to six workers.
-Each has nearly one mailbox, from a quarter to three quarters of it spam. The speeds are equal ("alike"), or 1, 1, 1/2,
-1/2, 1/4, 1/10.
-
-"""
-ROUNDS = """
-## With rounds: time to the serial loss
-
-The mixed pool. The loss to reach is the final one of one worker of speed 1 after {passes} passes over all rows, mean of
-{seeds} seeds. The times are in units of the time that the summed speed of 6.6 allows: these passes of one worker take
-6.6. The loss is measured ten times per pass, and the first time below the goal counts; mean over the seeds (worst), at
-most {most} passes. `seconds` is a tenth of a fast worker's pass over its rows; other rounds are a tenth of a pass over
-the worker's rows. `outer_optimizer="adaptive"` except where mean is given. `rule` is by steps for `seconds` and
-`deadline` where no other is given.
-
-"""
-READING = Path(__file__).with_name("readings") / "unequal.md"
 
 
-def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **settings: Any) -> Kept:
-    """A one-shot fit; the virtual schedule_step's second is a pass of a worker of speed 1 over all rows."""
-    X, _, y, _ = data
-    kept = Kept(algorithm)
-    SGDClassifier(
-        "log_loss",
-        alpha=alpha,
-        max_iter=1000,
-        tol=None,
-        n_jobs=len(speeds),
-        random_state=seed,
-        algorithm=kept,
-        engine=Simulated(speeds=speeds, rate=float(len(y))),
-        **settings,
-    ).fit(X, y)
-    return kept
+def time_of(row: Row) -> float:
+    """The median time to the goal; infinite for a miss."""
+    return median(row.times)
 
 
-def one_shot(
-    data: Data, alpha: float, speeds: tuple, passes: int, seed: int, partition: str = "shuffled", **settings: Any
-) -> np.ndarray:
-    """Test loss of each of the columns, and the sum of the learned weights."""
-    warnings.simplefilter("ignore")
-    _, X_test, y, y_test = data
-    loss, seconds = HeldOut(X_test, y_test, np.unique(y), LINEAR), passes / len(speeds)
-    kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, partition), seed, **settings)
-    standing, reports = kept.standing, kept.reports
-    by_formula = [
-        replace(report, log_contraction=standing.model.log_contraction(1.0, report.steps)) for report in reports
-    ]
-    losses = []
-    for rule in SIMPLE:
-        weights = kept.algorithm.weights(standing, reports) if rule == "measured" else RULES[rule](standing, by_formula)
-        losses.append(loss(standing.model, merge(standing.state, reports, weights).state))
-    shorter = SimuParallel(partition, seconds / (1.0 + CORRECTION), correction=CORRECTION)
-    for algorithm in (shorter, WeightedAverage("learned", seconds, partition)):
-        kept = once(data, alpha, speeds, algorithm, seed, **settings)
-        losses.append(loss(standing.model, kept.merged.state))
-    return np.array([*losses, kept.merged.weights.sum()])
+def alone(found: Readings) -> list[Row]:
+    """The rows of one worker."""
+    return [row for row in found.rows if not row.pool]
 
 
-def table(rows: dict[str, np.ndarray]) -> str:
-    """A row for each setting, from ``(seeds, columns + 1)`` numbers."""
-    text = f"| | {' | '.join(COLUMNS)} | sum of learned | over best |\n|" + "---|" * (len(COLUMNS) + 3) + "\n"
-    for name, found in rows.items():
-        mean, sd = found[:, :-1].mean(axis=0), found[:, :-1].std(axis=0, ddof=1)
-        best = int(mean.argmin())
-        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(mean, sd, strict=True)]
-        cells[best] = f"**{cells[best]}**"
-        rivals = [COLUMNS.index(rule) for rule in RIVALS]
-        over = found[:, COLUMNS.index("learned")] / found[:, rivals].min(axis=1)
-        text += f"| {name} | {' | '.join(cells)} | {found[:, -1].mean():.2f} | {over.mean():.3f} ({over.max():.3f}) |\n"
-    return text
+def best_alone(found: Readings) -> Row:
+    """The row of one worker with the least time."""
+    return min(alone(found), key=time_of)
 
 
-def tuned(data: Data, alpha: float) -> float:
-    """The constant rate of least training loss, of one worker, on a seed that is not used again."""
-    X, _, y, _ = data
+def of_pool(found: Readings, pool: str) -> list[Row]:
+    """The rows of a pool, with that of mini-batch SGD, in which all wait for the slowest worker in every step."""
+    speeds = POOLS[pool]
+    (one,) = [row for row in alone(found) if row.name == f"{ONE}, mini-batches"]
 
-    def loss(eta: float) -> float:
-        fit = ObservedFit(LocalSGD(), Simulated(speeds=(1.0,), rate=1.0), HeldOut(X, y, np.unique(y), LINEAR))
-        model = SGDClassifier(
-            "log_loss",
-            alpha=alpha,
-            max_iter=SERIAL_PASSES,
-            tol=None,
-            n_jobs=1,
-            random_state=100,
-            algorithm=fit,
-            engine=fit,
-            learning_rate="constant",
-            eta0=eta,
-        )
-        try:
-            model.fit(X, y)
-        except DivergedError:
-            return np.inf
-        return fit.curve[-1].loss
+    def slower(times: list[float | None]) -> list[float | None]:
+        return [None if at is None else at / (len(speeds) * min(speeds)) for at in times]
 
-    return min(RATES, key=loss)
+    (tuned,) = slower([one.tuned_time])
+    same = replace(one, name=MINI_BATCH, pool=pool, tuned_time=tuned, times=slower(one.times))
+    return [row for row in found.rows if row.pool == pool] + [same]
 
 
-def by_mailbox(folder: Path, data: Data) -> Data:
-    """enron_spam with its training rows sorted by mailbox."""
-    X, X_test, y, y_test = data
-    frame = pd.read_parquet(folder / "enron_spam.parquet").drop_duplicates("text")
-    boxes = datasets.split(frame["mailbox"].to_numpy(), frame["spam"].to_numpy().astype(int))[0]
-    order = np.argsort(boxes, kind="stable")
-    return X[order], X_test, y[order], y_test
+def chosen(rows: list[Row]) -> Row:
+    """The row with the least time in the tuning, of equal ones that with the least loss there."""
+    return min(rows, key=lambda row: (np.inf if row.tuned_time is None else row.tuned_time, row.tuned_loss))
 
 
-def many(run: Parallel, function: Callable, data: Data, alpha: float, cases: dict, seeds: int, **settings: Any) -> dict:
-    """``(seeds, ...)`` results of each case; a case is ``(arguments before the seed, those after it)``."""
-    jobs = [(name, seed) for name in cases for seed in range(seeds)]
-    found = run(
-        delayed(function)(data, alpha, *cases[name][0], seed, *cases[name][1], **settings) for name, seed in jobs
+def over_ideal(found: Readings, row: Row) -> float:
+    """The time of a row of a pool as a multiple of the ideal time."""
+    return time_of(row) / time_of(best_alone(found)) * sum(POOLS[row.pool])
+
+
+def figures(found: Readings, row: Row) -> list[str]:
+    """Passes, time, the two ratios to one worker, and the time over the ideal one."""
+    passes, at = median(row.passes), time_of(row)
+    gains = [time_of(one) / at if np.isfinite(at) else 0.0 for one in (found.rows[0], best_alone(found))]
+    shown = [number(passes, 2) if np.isfinite(passes) else "missed", cell(at, 2), *(cell(gain, 2) for gain in gains)]
+    return [*shown, cell(over_ideal(found, row), 2) if row.pool else NOTHING]
+
+
+def ideal(found: Readings, pool: str) -> list[str]:
+    """The line of the ideal time of a pool."""
+    best, speed = best_alone(found), sum(POOLS[pool])
+    gains = [time_of(one) / time_of(best) * speed for one in (found.rows[0], best)]
+    return ["ideal", pool, NOTHING, cell(time_of(best) / speed, 2), *(cell(gain, 2) for gain in gains), "1", NOTHING]
+
+
+def table_of(found: Readings) -> str:
+    """The table of a data set."""
+    lines = []
+    for pool in ("", *POOLS):
+        if pool:
+            lines.append(ideal(found, pool))
+        for row in of_pool(found, pool) if pool else alone(found):
+            name = pool or "speed 1"
+            lines.append([row.name, name, *figures(found, row), row.setting + " *" * row.at_edge])
+    header = ["algorithm", "pool", "passes", "time", "x one worker", "x best", "time / ideal", "setting"]
+    return table(header, lines, words=(0, 1, 7))
+
+
+def summary(found: list[Readings]) -> str:
+    """The fastest row of one worker, and of each pool the best one in the tuning."""
+    header = ["data", "pool", "algorithm", "passes", "time", "x one worker", "x best", "time / ideal"]
+    lines = []
+    for each in found:
+        best = best_alone(each)
+        lines.append([each.task, "speed 1", best.name, *figures(each, best)])
+        for pool in POOLS:
+            row = chosen(of_pool(each, pool))
+            lines.append([each.task, pool, row.name, *figures(each, row)])
+    return table(header, lines, words=(0, 1, 2))
+
+
+def multiples(found: list[Readings], pool: str) -> dict[str, list[float]]:
+    """The time over the ideal one of every algorithm on every data set; NaN where it was not measured."""
+    by_name = [{row.name: over_ideal(each, row) for row in of_pool(each, pool)} for each in found]
+    return {name: [rows.get(name, np.nan) for rows in by_name] for name in NAMES if any(name in r for r in by_name)}
+
+
+def table_of_pool(found: list[Readings], pool: str) -> str:
+    """A line for each algorithm, a column for each data set."""
+    values = multiples(found, pool)
+    least = np.nanmin(list(values.values()), axis=0)
+
+    def shown(value: float, best: float) -> str:
+        text = NOTHING if np.isnan(value) else "missed" if np.isinf(value) else number(value, 2)
+        return f"**{text}**" if value == best and np.isfinite(value) else text
+
+    lines = [[name, *map(shown, of_name, least)] for name, of_name in values.items()]
+    return table([pool, *(each.task for each in found)], lines)
+
+
+def draw(found: list[Readings], path: Path) -> None:
+    """Draw the time over the ideal one in the mixed pool."""
+    values, colors = multiples(found, MIXED), ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#aa3377")
+    panel = (figure := Figure(figsize=(7.4, 6.0), layout="constrained")).subplots()
+    speed, missed = sum(POOLS[MIXED]), 60.0
+    for at, each in enumerate(found):
+        times = np.array([of_name[at] for of_name in values.values()])
+        places = np.arange(len(times)) + 0.14 * (at - 2)
+        color = colors[at % len(colors)]
+        panel.plot(np.where(np.isinf(times), np.nan, times), places, "o", color=color, label=each.task, ms=5)
+        panel.plot(np.where(np.isinf(times), missed, np.nan), places, "x", color=color, ms=5)
+    panel.set(xscale="log", yticks=range(len(values)), yticklabels=list(values))
+    panel.set_xticks([1, 2, 4, 6.6, 10, 20, 40, missed], ["1", "2", "4", "6.6", "10", "20", "40", "missed"])
+    panel.minorticks_off()
+    panel.axvline(1.0, color="0.7", lw=1)
+    panel.axvline(speed, color="0.7", lw=1, ls=":")
+    panel.set_title(
+        "mixed pool, tuned rates: time to the loss of one tuned worker over the ideal time\n"
+        "(lines: 1, and 6.6 of one worker at its best; x: most seeds missed the goal)",
+        fontsize=9,
     )
-    return {name: np.array([r for job, r in zip(jobs, found, strict=True) if job[0] == name]) for name in cases}
-
-
-def time_cell(times: np.ndarray, last: np.ndarray) -> str:
-    """Mean and worst time, in units of what the summed speed allows."""
-    late = int(np.isnan(times).sum())
-    if late == len(times):
-        return f"never ({last.mean():.4g})"
-    worst = f"{late} of {len(times)} never" if late else f"{np.max(times) / IDEAL:.2f}"
-    return f"{np.nanmean(times) / IDEAL:.2f} ({worst})"
-
-
-def draw(shots: dict, times: dict, path: Path) -> None:
-    figure = Figure(figsize=(7.4, 6.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=(1.0, 1.5))
-    places, colours = np.arange(len(PROBLEMS)), ("#4477aa", "#66ccee", "#228833", "#ccbb44")
-    for at, (colour, name) in zip(places, zip(colours, PROBLEMS, strict=True), strict=True):
-        mean = shots[name].mean(axis=0)[:-1]
-        upper.plot(mean / mean[0], np.arange(len(COLUMNS)) + 0.12 * (at - 1.5), "o", color=colour, label=name, ms=6)
-        found = [
-            np.nanmean(times[name][way][:, 0]) / IDEAL if not np.isnan(times[name][way][:, 0]).all() else np.nan
-            for way in WAYS
-        ]
-        rows = np.arange(len(WAYS)) + 0.15 * (at - 1.5)
-        late = [bool(np.isnan(times[name][way][:, 0]).any()) for way in WAYS]
-        lower.plot(np.where(late, np.nan, found), rows, "o", color=colour, ms=6)
-        lower.plot(np.where(late, 30.0, np.nan), rows, "x", color=colour, ms=6)
-    upper.set(xscale="log", yticks=range(len(COLUMNS)), yticklabels=COLUMNS)
-    upper.set_xticks([0.3, 0.5, 1, 2, 4], ["0.3", "0.5", "1", "2", "4"])
-    upper.minorticks_off()
-    upper.set_title("one average, mixed crew, 5 passes: test loss over uniform's", fontsize=10)
-    upper.legend(fontsize=8, loc="lower right")
-    lower.set(xscale="log", yticks=range(len(WAYS)), yticklabels=WAYS)
-    lower.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", "never"])
-    lower.minorticks_off()
-    lower.axvline(1.3, color="0.7", lw=1)
-    lower.axvline(sum(MIXED), color="0.7", lw=1, ls=":")
-    lower.set_title(
-        "rounds: time to the serial loss over what the summed speed allows\n"
-        "(lines: 1.3 and 6.6, five serial passes; x: a seed did not get there)",
-        fontsize=10,
-    )
-    for panel in (upper, lower):
-        panel.invert_yaxis()
-        panel.tick_params(labelsize=8)
-        panel.grid(axis="y", color="0.93")
+    panel.legend(fontsize=8)
+    panel.invert_yaxis()
+    panel.tick_params(labelsize=8)
+    panel.grid(axis="y", color="0.93")
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/unequal.md"))
-    given = parser.parse_args()
-    seeds, shots, times = given.seeds, {}, {}
-    parts = {"shots": ONE_SHOT, "constant": CONSTANT, "boxes": MAILBOXES}
-    constant, rounds = {}, {way: f"| {way} |" for way in (ALONE, *WAYS)}
-    with Parallel(n_jobs=2) as run:
-        for name, alpha in PROBLEMS.items():
-            data = getattr(datasets, name)(given.folder)
-            cases = {f"{crew}, {p}": ((speeds, p), ()) for crew, speeds in CREWS.items() for p in (1, 5)}
-            found = many(run, one_shot, data, alpha, cases, seeds)
-            shots[name] = found["mixed, 5"]
-            parts["shots"] += f"### {name}\n\n{table(found)}\n"
-            eta = tuned(data, alpha)
-            cases = {f"{name}, eta0={eta:g}, {p}": ((MIXED, p), ()) for p in (1, 5)}
-            constant |= many(run, one_shot, data, alpha, cases, seeds, learning_rate="constant", eta0=eta)
-            serial = {"serial": ((LocalSGD(),), (-np.inf, SERIAL_PASSES, (1.0,)))}
-            target = many(run, timed, data, alpha, serial, seeds)["serial"][:, 1].mean()
-            cases = {way: ((algorithm,), (target, MOST_PASSES, MIXED)) for way, algorithm in WAYS.items()}
-            cases[ALONE] = ((LocalSGD(),), (target, MOST_PASSES, (1.0,)))
-            times[name] = many(run, timed, data, alpha, cases, seeds)
-            for way in rounds:
-                rounds[way] += f" {time_cell(*times[name][way].T)} |"
-            if name == "enron_spam":
-                data = by_mailbox(given.folder, data)
-                cases = {f"{crew}, {p}": ((speeds, p), ()) for crew, speeds in BOXES.items() for p in (1, 5)}
-                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, partition="contiguous"))
-            print(name, parts["shots"][-2000:], *rounds.values(), sep="\n", flush=True)
-    parts["constant"] += table(constant)
-    parts["rounds"] = ROUNDS.format(passes=SERIAL_PASSES, seeds=seeds, most=MOST_PASSES)
-    parts["rounds"] += f"| | {' | '.join(PROBLEMS)} |\n|" + "---|" * (len(PROBLEMS) + 1) + "\n"
-    parts["rounds"] += "\n".join(rounds.values()) + "\n"
-    draw(shots, times, given.out.with_suffix(".png"))
-    text = HEADER.format(seeds=seeds) + "".join(parts.values()) + "\n![Unequal workers](unequal.png)\n"
-    given.out.write_text(text + READING.read_text())
-    print(text[text.index("## The same at") :])
+def load(stored: dict[str, dict]) -> list[Readings]:
+    """The readings from their JSON entries, in the order of the data sets."""
+    names = (*SETS, *sorted(set(stored) - set(SETS)))
+    entries = [stored[name] for name in names if name in stored]
+    return [Readings(**{**entry, "rows": [Row(**row) for row in entry["rows"]]}) for entry in entries]
+
+
+def page(stored: dict[str, dict], reading: str = "") -> str:
+    """The page from the stored readings."""
+    found = load(stored)
+    sections = [
+        SECTION.format(
+            name=each.task,
+            figures=FIGURES,
+            kind=KINDS[each.kind],
+            n_rows=each.n_rows,
+            n_columns=each.n_columns,
+            goal=number(each.goal, 4),
+            setting=each.goal_setting,
+            passes=PASSES,
+            table=table_of(each),
+        )
+        for each in found
+    ]
+    by_pool = [
+        BY_POOL.format(pool=pool, figures=FIGURES, speed=sum(POOLS[pool]), table=table_of_pool(found, pool))
+        for pool in POOLS
+    ]
+    text = PAGE.format(
+        figures=FIGURES,
+        mixed=MIXED,
+        mixed_speed=sum(POOLS[MIXED]),
+        one_slow=ONE_SLOW,
+        one_slow_speed=sum(POOLS[ONE_SLOW]),
+        passes=PASSES,
+        tolerance=TOLERANCE,
+        fits=found[0].rows[0].fits,
+        rates=N_RATES,
+        factor=NEIGHBOR**2,
+        tuning_seed=TUNING_SEED,
+        n_seeds=len(SEEDS),
+        seeds=", ".join(map(str, SEEDS)),
+        test_rows=TEST_ROWS,
+        most=MOST_PASSES,
+        batch=BATCH,
+        about="\n".join(sorted({each.about["text"] for each in found})),
+        summary=summary(found),
+        by_pool="\n".join(by_pool) + "\n",
+        sections="\n".join(sections),
+    )
+    return text + reading
+
+
+def observations() -> str:
+    """The observations, which are written by hand."""
+    written = STORED.with_suffix(".md")
+    return written.read_text() if written.exists() else ""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the data sets, store the readings after each, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
+    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="DATASET")
+    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one rate, one seed; no measurement")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
+    parser.add_argument(
+        "--stored", type=Path, help="JSON file of the readings (default: studies/readings/unequal.json)"
+    )
+    parser.add_argument("--out", type=Path, help="the page (default: docs/results/unequal.md)")
+    given = parser.parse_args(arguments)
+    if given.quick and None in (given.stored, given.out):
+        parser.error("--quick needs --stored and --out, because it measures nothing")
+    if given.folder is None and not (given.quick or given.page_only):
+        parser.error("a folder of real data is needed, except with --quick and --page-only")
+    kept, out = given.stored or STORED, given.out or PAGE_FILE
+    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in () if given.page_only else given.only:
+        task_name, most_rows, fewest_visits = SETS[name]
+        began = time.perf_counter()
+        task = smaller(tasks.load(task_name, None if given.quick else given.folder), most_rows, fewest_visits)
+        sizes = {"seeds": (1,), "n_rates": 1} if given.quick else {}
+        with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
+            # rates that are too large overflow
+            warnings.simplefilter("ignore")
+            found = measure(task, lambda text: print(f"  {text}", flush=True), **sizes)
+        command = f"python studies/unequal.py DATA_FOLDER --only {name}"
+        entry = {**asdict(found), "task": name, "about": about(command, time.perf_counter() - began)}
+        stored[name] = entry
+        # at once, so that an interrupted run keeps its readings
+        kept.write_text(json.dumps(stored, indent=1) + "\n")
+        print(f"{name}: {entry['about']['seconds']:.0f} s", flush=True)
+    out.write_text(page(stored, "" if given.quick else observations()))
+    draw(load(stored), out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
