@@ -108,8 +108,9 @@ class LocalSGD(SynchronousAlgorithm):
         - ``"touched"``: the same, with equal weights for all workers that visited the feature.
 
         The default is ``"steps"`` if workers may do unequal work (``seconds``, ``deadline`` or ``balance``) and
-        ``outer_optimizer`` is not adaptive, else ``"uniform"``.  With ``seconds`` and tuned rates, ``"uniform"`` was at
-        the goal on four of four sets and ``"steps"`` on two (docs/results/unequal.md).
+        ``outer_optimizer`` is not adaptive, else ``"uniform"``.  With ``seconds`` and ten workers ``"uniform"`` was at
+        the goal on four of four sets and ``"steps"`` on two (docs/results/unequal.md).  With 10 to 1,000 workers of
+        heavy-tailed speed ``"steps"`` was as fast or faster (docs/results/many-workers.md).
     outer_optimizer : {"mean", "momentum", "nesterov", "adaptive"} or object
         The driver's step along the merged displacement.  ``"mean"`` applies it whole.  ``"momentum"`` is SlowMo and
         ``"nesterov"`` DiLoCo (:class:`~parsgd.algorithms.common.outer_optimizers.Momentum` sets rate and beta).
