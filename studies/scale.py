@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 import datasets
 import scale_runs
-from scale_runs import CHUNK, COVTYPE_ALPHA, LOGISTIC, MANY_ROWS, N_COLUMNS, SQUARES, TURNS
+from scale_runs import CHUNK, COVTYPE_ALPHA, LARGE, LOGISTIC, MANY_ROWS, N_COLUMNS, SQUARES, TURNS
 
 from benchmarks import drawing, machine
 from benchmarks.apart import run_module
@@ -36,8 +36,6 @@ SIZES = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000
 QUICK_CHUNK = 1_000
 # Arrays that are larger than this are left out, and files that would leave less of the disk free.
 MOST_BYTES, FREE_BYTES = 6e9, 10e9
-# Exponents without the sizes whose rows fit in the caches of the processor.
-LARGE = 1_000_000
 # By series: title, way and loss of studies/scale_runs.py, n_jobs, and color and style in the picture.
 SERIES = {
     "arrays-1": ("arrays, logistic regression, 1 worker", "arrays", LOGISTIC, 1, ("#9fa8da", "o--")),
@@ -57,7 +55,9 @@ DATA_FOLDER` writes it from the readings in `studies/readings/scale.json`, in ab
 - **Synthetic rows** have {n_columns} normal columns in float32. The classes have the probabilities of logistic
   regression with fixed weights, so these weights have the least expected loss. The targets of least squares are a
   linear function plus normal noise. The excess loss is the expected loss of a model above this minimum. It is an
-  integral over the distribution of the rows, exact but for rounding errors; no test rows are drawn.
+  integral over the distribution of the rows, exact but for rounding errors; no test rows are drawn. `of the exact
+  fit`: its ratio to the expected excess of the exact minimizer of the training loss, which is `11 / (2 n)` for
+  logistic regression on n rows, and `11 / n` for the squared error.
 - **Files** have the same rows as the arrays: uncompressed Parquet files of {chunk:,} rows in the cache of the system.
 - **Copies of covtype** are real rows, replicated: {chunk:,} standardized training rows of 54 columns (class 2 or not)
   in one Parquet file, and links to this file. The copies have no new information: a larger size is more passes over
@@ -92,6 +92,7 @@ HEADER = [
     "memory, MB",
     "bytes per row beyond arrays",
     "excess loss",
+    "of the exact fit",
 ]
 
 
@@ -123,7 +124,7 @@ def exponents(readings: list[dict]) -> list[str]:
     return found
 
 
-def table_of(readings: list[dict]) -> str:
+def table_of(readings: list[dict], way: str, loss: str) -> str:
     """A line for each number of rows."""
     rows = []
     for reading in readings:
@@ -131,6 +132,8 @@ def table_of(readings: list[dict]) -> str:
         beyond = (reading["growth_bytes"] - reading["data_bytes"]) / n_rows
         shown = [number(pass_s), number(n_rows / pass_s / 1e6), number(middle(reading, "fit_s"))]
         shown += [number(reading["growth_bytes"] / 1e6), number(beyond), number(middle(reading, "excess"))]
+        ratio = middle(reading, "excess") / scale_runs.exact_excess(way, loss, n_rows)
+        shown.append(number(ratio) if np.isfinite(ratio) else NOTHING)
         rows.append([f"{n_rows:,}", str(reading["n_workers"]), *shown])
     return table(HEADER, rows, words=())
 
@@ -173,8 +176,10 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     parts = [SUMMARY.format(large=LARGE, exponents=table(header, rows))]
     for name, entry in found.items():
         notes = "".join(f"\n{note}\n" for note in entry["notes"])
-        title = SERIES[name][0]
-        parts.append(SECTION.format(title=title[0].upper() + title[1:], table=table_of(entry["readings"])) + notes)
+        title, way, loss, *_ = SERIES[name]
+        parts.append(
+            SECTION.format(title=title[0].upper() + title[1:], table=table_of(entry["readings"], way, loss)) + notes
+        )
     return "\n".join([text, *parts]) + reading
 
 
