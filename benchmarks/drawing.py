@@ -8,12 +8,12 @@ from pathlib import Path
 OURS, THEIRS, LIMIT = "#3f51b5", "#9e9e9e", "#d32f2f"
 
 
-def figure(width: float = 8.0, height: float = 4.0, rows: int = 1):
+def figure(width: float = 8.0, height: float = 4.0, rows: int = 1, columns: int = 1):
     """A matplotlib figure and its axes (a list), in the page's style; nothing is shown on a screen."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(width, height), layout="constrained")
-    axes = drawn.subplots(rows, 1, squeeze=False)[:, 0]
+    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return drawn, list(axes)
@@ -21,10 +21,14 @@ def figure(width: float = 8.0, height: float = 4.0, rows: int = 1):
 
 def keep(drawn, folder: Path, name: str) -> Path:
     """Write `folder/benchmarks-name.svg`."""
+    return save(drawn, folder / f"benchmarks-{name}.svg")
+
+
+def save(drawn, path: Path) -> Path:
+    """Write an SVG file."""
     import matplotlib
 
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"benchmarks-{name}.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "parsgd", "svg.fonttype": "none", "font.family": "sans-serif"}):
         drawn.savefig(path, metadata={"Date": None})
     return path

@@ -26,7 +26,7 @@ class Parsgd:
     def fit(self, X, y, epochs: int, seed: int = 0) -> Fitted:
         settings = as_scikit_learn(self.training, epochs, seed)
         model = MLPClassifier(**settings, n_jobs=self.n_jobs, algorithm=self.algorithm)
-        return Fitted(timed(lambda: model.fit(X, y)), model.predict)
+        return Fitted(timed(lambda: model.fit(X, y)), model.predict, model.predict_proba)
 
     def passes(self, X, y, seed: int) -> Iterator[Fitted]:
         """Whole fits of 1, 2, 3, ... epochs: where workers average, a fit of two is not one of one and another."""

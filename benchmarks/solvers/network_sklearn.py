@@ -27,7 +27,7 @@ class ScikitLearn:
     def fit(self, X, y, epochs: int, seed: int = 0) -> Fitted:
         model = MLPClassifier(**as_scikit_learn(self.training, epochs, seed))
         with threadpool_limits(self.threads, user_api="blas"):
-            return Fitted(timed(lambda: model.fit(X, y)), model.predict)
+            return Fitted(timed(lambda: model.fit(X, y)), model.predict, model.predict_proba)
 
     def passes(self, X, y, seed: int) -> Iterator[Fitted]:
         """One fit, epoch after epoch."""
@@ -35,4 +35,4 @@ class ScikitLearn:
         while True:
             with threadpool_limits(self.threads, user_api="blas"):
                 seconds += timed(lambda: model.partial_fit(X, y, classes=classes))
-            yield Fitted(seconds, model.predict)
+            yield Fitted(seconds, model.predict, model.predict_proba)

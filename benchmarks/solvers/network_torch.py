@@ -43,6 +43,12 @@ class Run:
         with torch.inference_mode():
             return self.network(torch.from_numpy(X)).argmax(dim=1).numpy()
 
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return self.network(torch.from_numpy(X)).softmax(dim=1).numpy()
+
 
 def optimiser_of(training: Training, parameters, fused: bool):
     import torch
@@ -78,7 +84,7 @@ class PyTorch:
         while True:
             torch.set_num_threads(self.threads)
             seconds += timed(runs[0].epoch)
-            yield Fitted(seconds, runs[0].predict)
+            yield Fitted(seconds, runs[0].predict, runs[0].predict_proba)
 
 
 def is_installed() -> bool:

@@ -42,10 +42,11 @@ class Training:
 
 
 class Fitted(NamedTuple):
-    """Seconds that training took, and `predict(X) -> classes`."""
+    """Seconds that training took, `predict(X) -> classes` and `predict_proba(X)`, shape (rows, classes)."""
 
     seconds: float
     predict: Callable[[np.ndarray], np.ndarray]
+    predict_proba: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def as_scikit_learn(training: Training, epochs: int, seed: int) -> dict:
