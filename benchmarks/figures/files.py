@@ -110,8 +110,8 @@ def describe(readings: list[Reading]) -> str:
             "Logistic regression, one pass, from opening the folder to the fitted model, each run in a separate"
             " process. The data are twenty million rows of 30 float32 columns (256 levels each) and a target, in 20"
             " files of 8 row groups, in the system's cache. scikit-learn's loop uses the fastest of two ways to read"
-            f" and of batches of {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its threads. Decoding alone is"
-            " the limit of every reader.\n",
+            f" and of batches of {', '.join(f'{n:,}' for n in BATCHES)} rows, pyarrow with all its"
+            " threads. Decoding alone is the limit of every reader.\n",
             readings_table(select(readings, problem=PROBLEM)),
             "Peak memory of the process, libraries included, and accuracy on 100,000 other rows, of which nine in ten"
             " can be classified correctly:\n",

@@ -11,8 +11,8 @@ from parsgd.training.cost_model import fit_seconds, round_seconds
 
 # Rounds may add this fraction to the time: ten averages per pass need fewer passes than one (docs/results/family.md).
 _ROUNDS_SHARE = 0.25
-# Merges of plain means take at most this fraction of a worker's part of a pass, and the steps between them at least this
-# many seconds.  Other programs take a core for about 3 ms at a time, and all workers then wait at the next merge.
+# Merges of plain means take at most this fraction of a worker's part of a pass, and the steps between them take at
+# least this many seconds.  Other programs take a core for about 3 ms at a time, and then all workers wait at the merge.
 _MERGES_SHARE, _MIN_ROUND_SECONDS = 0.1, 10e-3
 # The same for networks, which have half of the useful merges at least.  With 12,000 rows of Fashion-MNIST, tuned, 5
 # merges per pass end 0.6 % (1 pass) and 4 % (3 passes) above the loss of 10.
@@ -116,7 +116,7 @@ def adaptive_rounds(size: ProblemSize, n_workers: int) -> int:
 
 
 def plain_rounds(size: ProblemSize, n_workers: int) -> int:
-    """Return the number of plain means per pass on threads: the useful number, or fewer if merging or waiting costs more.
+    """Return the number of plain means per pass on threads: the useful number, or fewer of which merges stay cheap.
 
     The loss of two workers hardly depends on it (docs/performance.md).
     """
