@@ -12,7 +12,7 @@ overhead of a round that returns to Python.  ``combine`` is the driver's time pe
 code, and the algorithm's step.  A single worker has no rounds.
 
 ``algorithm="auto"`` uses the formula with estimates (:mod:`parsgd.estimators.cost_estimates`), :func:`parsgd.plan` with
-measurements (:mod:`parsgd.planning.measure_costs`).
+measurements for clusters.  On this machine's threads a plan times whole fits (:mod:`parsgd.planning.measure_costs`).
 """
 
 from __future__ import annotations
