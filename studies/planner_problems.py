@@ -44,9 +44,11 @@ def generated(X: Any, y: np.ndarray) -> datasets.Split:
 
 
 def numbers(_: Path | None) -> datasets.Split:
+    """Columns of standard deviations from 1 to 0.1, so that SGD needs several passes."""
     X, _y = normal_rows(200_000 + TEST_ROWS, 30)
+    X *= np.geomspace(1.0, 0.1, 30, dtype=np.float32)
     rng = np.random.default_rng(1)
-    return generated(X, X @ rng.standard_normal(30) / 30**0.5 + rng.standard_normal(len(X)))
+    return generated(X, X @ rng.standard_normal(30) + 0.3 * rng.standard_normal(len(X)))
 
 
 def few_rows(_: Path | None) -> datasets.Split:

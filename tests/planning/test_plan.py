@@ -177,6 +177,14 @@ def test_all_kinds_of_estimators_and_data(fixed, kind):
     assert ("simuparallel" in labels) == ("network" not in kind)
 
 
+def test_algorithms_that_the_model_does_not_support_are_left_out(fixed):
+    X, y = rows(400)
+    plan = planned(model(learning_rate="adagrad", eta0=0.1), (1, 2), (sparse.csr_matrix(X), y))
+    labels = {cell.label for cell in plan.cells}
+    assert "local, 10 a pass" in labels
+    assert "hogwild" not in labels
+
+
 def test_one_shot_averages_are_taken_apart_where_there_are_some(fixed):
     assert planned(n_workers=(1, 4)).spread.n_workers == 4
     network = MLPClassifier((3,), max_iter=2, batch_size=32, tol=0.0, random_state=0)

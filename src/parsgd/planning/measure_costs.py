@@ -15,7 +15,8 @@ import numpy as np
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.core import FitState, MergeResult, Report
 from parsgd.engines.threads import Threads
-from parsgd.errors import DivergedError
+from parsgd.errors import DivergedError, IncompatiblePartsError
+from parsgd.planning import gradient_noise
 from parsgd.planning.instrumented import InstrumentedFit, StopTrial
 from parsgd.planning.strategies import Strategy, batch_size
 from parsgd.planning.trials.samples import TrialSample, prepare
@@ -25,14 +26,14 @@ _TIMED_SECONDS, _TIMED_ROUNDS = 0.015, 4
 _MANY_PASSES = 10**6
 # Fits are timed with at least this many rows, and this many batches of each worker.
 _FEW_ROWS, _FEW_BATCHES = 500, 10
-# Sample size for the first timing of rows.  It does not fit into the cache; larger samples take longer to validate.
-_TIMED_BYTES = 64e6
+# Sample size for timings.  It does not fit into the cache of a core; larger samples take longer to validate.
+_TIMED_BYTES = 32e6
 # Timed fits have one pass, and as many more as take the last number of seconds, within these limits.
 _MIN_MORE_PASSES, _MAX_MORE_PASSES, _MORE_SECONDS = 2, 10, 0.02
 # Turns of all timed fits.  The interval of a time is that between the quantiles of the turns.
 _MIN_TURNS, _MAX_TURNS, _QUANTILES = 3, 9, (0.1, 0.9)
 # Smallest fraction of a fit that its passes take; a smaller one is noise of the timing.
-_MIN_PASSES_FRACTION = 0.1
+_MIN_PASSES_FRACTION = 0.3
 
 
 class TimedFit(InstrumentedFit):
@@ -41,10 +42,11 @@ class TimedFit(InstrumentedFit):
     def __init__(self, algorithm: Any, n_rounds: int, engine: Any = None):
         super().__init__(algorithm, Threads() if engine is None else engine)
         self.n_rounds: int = n_rounds
-        self.state_bytes: int = 0
+        self.model: Any = None
+        self.state: np.ndarray = np.zeros(0)
 
     def on_start(self, fit_state: FitState) -> None:
-        self.state_bytes = fit_state.state.nbytes
+        self.model, self.state = fit_state.model, fit_state.state
 
     def on_merge(self, fit_state: FitState, reports: Sequence[Report], merge: MergeResult) -> None:
         if len(self.combine_s) >= self.n_rounds:
@@ -82,19 +84,30 @@ def _fit(estimator: Any, sample: TrialSample) -> None:
         raise KeyboardInterrupt
 
 
-def warm_up(estimator: Any, sample: TrialSample, strategies: Sequence[Strategy], counts: Sequence[int]) -> None:
+def warm_up(
+    estimator: Any, sample: TrialSample, strategies: Sequence[Strategy], counts: Sequence[int]
+) -> list[Strategy]:
     """Load or compile the functions that trials and timed fits use, so that timings exclude compilation.
 
-    ``counts`` are the numbers of threads.
+    ``counts`` are the numbers of threads.  Return the strategies that the model supports.
     """
     few = sample.first(_FEW_ROWS)
-    once = {strategy.label: strategy for strategy in strategies}
-    for n_workers, algorithm in [(1, LocalSGD(sync_every=0.5)), *((2, each.algorithm) for each in once.values())]:
-        # divergence is detected later, by the trials
+    once = {strategy.label: strategy.algorithm for strategy in strategies}
+    alone = TimedFit(LocalSGD(sync_every=0.5), 2)
+    # divergence is detected later, by the trials
+    with contextlib.suppress(DivergedError):
+        run(prepare(estimator), few, alone, 1, 1)
+    for label, algorithm in once.items():
         with contextlib.suppress(DivergedError):
-            run(prepare(estimator), few, TimedFit(algorithm, 2), n_workers, 1)
+            try:
+                run(prepare(estimator), few, TimedFit(algorithm, 2), 2, 1)
+            except IncompatiblePartsError:
+                strategies = [strategy for strategy in strategies if strategy.label != label]
     for strategy in (None, *(each for each in strategies if each.n_workers in counts)):
-        time_fit(estimator, few, strategy, 1)
+        time_fit(estimator, few, strategy, 1 + _MIN_MORE_PASSES)
+    sample.loss(alone.model, alone.state)
+    gradient_noise.measure(alone.model, [alone.state], sample.loss.rows)
+    return list(strategies)
 
 
 def seconds_per_row(estimator: Any, sample: TrialSample) -> tuple[float, int]:
@@ -103,13 +116,14 @@ def seconds_per_row(estimator: Any, sample: TrialSample) -> tuple[float, int]:
     sample = sample.first(int(_TIMED_BYTES / max(sample.bytes_per_row, 1.0)))
     run(prepare(estimator), sample, timed, 1, _MANY_PASSES)
     # the first round also computes the order of the rows
-    return float(np.median(timed.seconds_per_row[1:] or timed.seconds_per_row)), timed.state_bytes
+    return float(np.median(timed.seconds_per_row[1:] or timed.seconds_per_row)), timed.state.nbytes
 
 
-def time_fit(estimator: Any, sample: TrialSample, strategy: Strategy | None, passes: int) -> tuple[float, float]:
-    """Return the passes and the seconds of a fit without instruments, of one worker if ``strategy`` is None.
+def time_fit(estimator: Any, sample: TrialSample, strategy: Strategy | None, passes: int) -> list[tuple[float, float]]:
+    """Return the passes and the seconds at each entry in the history of a fit without instruments.
 
-    The seconds are those of the rounds, with the merges.  Both are NaN if the fit diverges.
+    The fit is of one worker if ``strategy`` is None.  The seconds are those of the rounds, with the merges.  Both are
+    NaN if the fit diverges.
     """
     if strategy is None:
         parts = {"n_jobs": 1, "algorithm": "auto", "engine": "serial"}
@@ -121,9 +135,8 @@ def time_fit(estimator: Any, sample: TrialSample, strategy: Strategy | None, pas
     try:
         _fit(model, sample)
     except DivergedError:
-        return math.nan, math.nan
-    last = model.history_[-1]
-    return last["epoch"], last["seconds"] + last["merge_seconds"]
+        return [(math.nan, math.nan)]
+    return [(entry["epoch"], entry["seconds"] + entry["merge_seconds"]) for entry in model.history_]
 
 
 def time_fits(
@@ -131,41 +144,55 @@ def time_fits(
 ) -> dict[Strategy | None, FitTime]:
     """Time fits of one worker, under the key None, and of the strategies, in alternation for about ``seconds``.
 
-    Fits of one pass and of several differ by whole passes with all that belongs to them: steps, merges, adaptive steps,
-    waiting.  The rest of a fit is its start.  The number of rows follows from the time and ``row_s``, the seconds per
-    row.  Fits that diverge are left out.
+    The passes of a fit after its first one have all that belongs to a pass: steps, merges, adaptive steps, waiting.
+    The rest is its start.  ``row_s`` is the seconds per row.  The number of rows follows from the time.  Fits that
+    diverge are left out.
     """
     cases = (None, *strategies)
-    visits = seconds / (_MIN_TURNS * len(cases) * row_s)
     n_workers = max((strategy.n_workers for strategy in strategies), default=1)
     least = max(_FEW_ROWS, _FEW_BATCHES * n_workers * batch_size(estimator, sample.n_rows))
-    few = sample.first(int(min(max(visits / (2 + _MIN_MORE_PASSES), least), len(sample.y))))
+    few = sample.first(max(int(_TIMED_BYTES / max(sample.bytes_per_row, 1.0)), least))
+    started = time.perf_counter()
+    time_fit(estimator, few, None, 1)
+    # a fit takes longer than its rounds, because it validates and assigns the rows
+    fit_s = time.perf_counter() - started + _MIN_MORE_PASSES * len(few.y) * row_s
+    share = min(seconds / (_MIN_TURNS * len(cases) * fit_s), 1.0)
+    few = few.first(max(int(share * len(few.y)), least))
     more = math.ceil(_MORE_SECONDS / (len(few.y) * row_s))
-    lengths = (1, 1 + min(max(more, _MIN_MORE_PASSES), _MAX_MORE_PASSES))
+    passes = 1 + min(max(more, _MIN_MORE_PASSES), _MAX_MORE_PASSES)
     found: dict[Strategy | None, list[list[tuple[float, float]]]] = {case: [] for case in cases}
     started = time.perf_counter()
     for turn in range(_MAX_TURNS):
         spent = time.perf_counter() - started
         if turn >= _MIN_TURNS and spent * (1.0 + 1.0 / turn) > seconds:
             break
-        for case, fits in found.items():
-            fits.append([time_fit(estimator, few, case, passes) for passes in lengths])
-    times = {case: fit_time(fits, len(few.y)) for case, fits in found.items()}
+        for case, turns in found.items():
+            points = time_fit(estimator, few, case, passes)
+            # a fit of a single round has no times between
+            points = time_fit(estimator, few, case, 1) + points if len(points) == 1 else points
+            turns.append([_first_pass(points), points[-1]])
+    times = {case: fit_time(turns, len(few.y)) for case, turns in found.items()}
     return {case: each for case, each in times.items() if math.isfinite(each.seconds_per_row)}
 
 
-def fit_time(fits: Sequence[Sequence[tuple[float, float]]], n_rows: int) -> FitTime:
-    """Return the duration of fits from turns of a short and a long fit, each ``(passes, seconds)``, to ``n_rows`` rows.
+def _first_pass(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return one pass and its seconds; all of a shorter fit."""
+    passes, seconds = np.transpose(points)
+    first = min(1.0, float(passes[-1]))
+    return first, float(np.interp(first, passes, seconds))
+
+
+def fit_time(turns: Sequence[Sequence[tuple[float, float]]], n_rows: int) -> FitTime:
+    """Return the duration of fits to ``n_rows`` rows from turns, each with ``(passes, seconds)`` of one pass and all.
 
     >>> fit_time([[(1.0, 0.5), (3.0, 1.0)], [(1.0, 0.5), (3.0, 1.0)]], 100)
     FitTime(start_s=0.25, seconds_per_row=0.0025, low=1.0, high=1.0)
     """
-    turns = np.array(fits)
-    (few, short_s), (passes, long_s) = np.median(turns, axis=0)
-    pass_s = (long_s - short_s) / (passes - few) if passes > few else long_s / passes
-    pass_s = float(np.clip(pass_s, _MIN_PASSES_FRACTION * long_s / passes, long_s / passes))
-    low, high = (float(each) / float(long_s) for each in np.quantile(turns[:, 1, 1], _QUANTILES))
-    return FitTime(float(long_s) - float(passes) * pass_s, pass_s / n_rows, min(low, 1.0), max(high, 1.0))
+    (few, first_s), (passes, fit_s) = np.median(turns, axis=0).tolist()
+    pass_s = (fit_s - first_s) / (passes - few) if passes > few else fit_s / passes
+    pass_s = float(np.clip(pass_s, _MIN_PASSES_FRACTION * fit_s / passes, fit_s / passes))
+    low, high = np.quantile(np.array(turns)[:, 1, 1], _QUANTILES).tolist()
+    return FitTime(fit_s - passes * pass_s, pass_s / n_rows, min(low / fit_s, 1.0), max(high / fit_s, 1.0))
 
 
 def contention(times: Mapping[Strategy | None, FitTime], counts: Sequence[int], row_s: float) -> dict[int, float]:

@@ -124,7 +124,7 @@ def plan(
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
     strategies = [strategy for n in counts if n > 1 for strategy in _strategies(estimator, sample, n)]
-    measure_costs.warm_up(estimator, sample, strategies, real)
+    strategies = measure_costs.warm_up(estimator, sample, strategies, real)
     time = TrialBudget(math.inf)
     row_s, state_bytes = measure_costs.seconds_per_row(estimator, sample)
     costs = CostModel(

@@ -127,7 +127,8 @@ def candidate(
     part_s = costs.pass_s / strategy.n_workers
     if on_threads:
         steps_s = part_s * costs.contention[strategy.n_workers]
-        round_s = max(time.seconds_per_row * costs.n_rows - steps_s, 0.0) / per_pass if per_pass else 0.0
+        # rounded, because the steps of the fastest algorithm are all of its time
+        round_s = round(max(time.seconds_per_row * costs.n_rows - steps_s, 0.0) / per_pass, 12) if per_pass else 0.0
     else:
         round_s = cost_model.round_seconds(costs, strategy.n_workers, sum(run.combine_s for run in known) / len(known))
         start_s, pass_s = (rounds - passes * per_pass) * round_s, part_s + per_pass * round_s
