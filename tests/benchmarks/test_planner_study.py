@@ -42,7 +42,7 @@ def test_a_quick_run_measures_every_candidate(planner, tmp_path):
     idle, busy = planner.restore(entry["idle"]), planner.restore(entry["busy"])
     assert {each.workers for each in idle.cells} == set(planner.WORKERS)
     assert {each.workers for each in busy.cells} == {1, 2}
-    assert all(each.measured_pass_s > 0 for each in idle.cells + busy.cells)
+    assert all(each.measured_pass_s is not None for each in idle.cells + busy.cells)
     assert idle.cells[0].measured_s > 0
     text = page.read_text()
     assert all(f"| {each.label} " in text for each in idle.cells)

@@ -75,6 +75,12 @@ def test_it_tells_not_getting_there_from_not_knowing():
     assert "the time of more workers is not known" in said(SERIAL, TWO, unknown)
 
 
+def test_a_time_that_is_not_known_may_be_known_to_be_longer():
+    wide = replace(TWO, seconds=20.0, low=9.0, high=40.0, passes=9.0)
+    assert best([SERIAL, wide]) is SERIAL
+    assert said(SERIAL, wide).startswith("More workers will not help: 2 (local) need 9 passes")
+
+
 def test_a_start_that_takes_longer_than_the_passes_is_named():
     slow = replace(TWO, seconds=6.0, pass_s=0.5, round_s=0.0)
     assert (

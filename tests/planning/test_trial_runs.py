@@ -46,7 +46,7 @@ def test_a_run_that_is_there_goes_on_for_a_while():
 
 
 def test_a_run_that_cannot_get_there_is_ended_early():
-    end, cut = until(lambda passes: falling(0.2 * passes))
+    end, cut = until(lambda passes: falling(0.1 * passes))
     assert end == pytest.approx(1.0)
     assert not cut
     # one that is a little too slow may still be lucky

@@ -128,7 +128,8 @@ def time_fit(estimator: Any, sample: TrialSample, strategy: Strategy | None, pas
     if strategy is None:
         parts = {"n_jobs": 1, "algorithm": "auto", "engine": "serial"}
     else:
-        algorithm = strategy.for_timing(1.0 / sample.share)
+        # with as many steps per round as in a fit to all rows
+        algorithm = strategy.for_timing(sample.n_rows / len(sample.y))
         parts = {"n_jobs": strategy.n_workers, "algorithm": algorithm, "engine": "threads"}
     # with its stopping rule, because that takes time, too
     model = prepare(estimator, stops=True).set_params(max_iter=passes, **parts)

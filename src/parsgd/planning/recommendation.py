@@ -56,13 +56,19 @@ def _reason_for(serial: Candidate, chosen: Candidate, noise: GradientNoise) -> s
 def _unknown(cells: Sequence[Candidate]) -> str:
     """Return why nothing is known about the best of several workers, or an empty string."""
     others = [cell for cell in cells if cell.n_workers > 1]
-    if any(cell.is_known for cell in others) or all(cell.seconds == math.inf for cell in others):
+    if _settled(others, cells[0]) or all(cell.seconds == math.inf for cell in others):
         return ""
     if any(cell.reaches for cell in others):
         return "the predicted times of those that reach the goal scatter by more than a factor of 2"
     if all(cell.seconds is None for cell in others):
         return "no trial of them was decided in the time of the plan"
     return f"of the algorithms with a decided trial, none reaches {_goal_of(cells[0])}"
+
+
+def _settled(others: Sequence[Candidate], serial: Candidate) -> list[Candidate]:
+    """Return the candidates whose time is known, or known to be longer than that of one worker."""
+    slowest = serial.seconds if serial.high is None else serial.high
+    return [cell for cell in others if cell.is_known or cell.reaches and cell.low > slowest]
 
 
 def _goal_of(serial: Candidate) -> str:
@@ -72,7 +78,7 @@ def _goal_of(serial: Candidate) -> str:
 def _reason_for_one(cells: Sequence[Candidate], costs: CostModel) -> str:
     """Return the reason for one worker: the largest cost of the best other candidate."""
     serial, others = cells[0], [cell for cell in cells if cell.n_workers > 1]
-    there = [cell for cell in others if cell.is_known]
+    there = _settled(others, serial)
     if not others:
         return "no other number was requested"
     if not there:

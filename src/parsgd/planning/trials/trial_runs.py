@@ -27,7 +27,8 @@ MOST_PASSES = 2.0
 # A run at the goal continues for this factor of its passes, plus this many passes, to exclude chance.
 _CONFIRM_FACTOR, _CONFIRM_PASSES = 1.25, 0.2
 # A run is hopeless if its loss took this many times serial SGD's passes; tested from this fraction of serial passes on.
-_HOPELESS, _HOPELESS_FROM = 4.0, 0.2
+# With 8 workers on adult and log loss it was 5 times, and the goal was reached after 9 passes.
+_HOPELESS, _HOPELESS_FROM = 6.0, 0.2
 # Extrapolation of a curve's slope starts at this fraction of serial SGD's passes and this many points.  The slope is
 # allowed to become steeper by the last factor.
 _EXTRAPOLATE_FROM, _EXTRAPOLATE_POINTS, _STEEPENING = 0.5, 8, 1.5
@@ -45,8 +46,8 @@ _MIN_POINTS = 2
 _MAX_SINGLE_RUNS = 8
 # Timed merges of a strategy with a known loss curve.
 _TIMED_MERGES = 20
-# Ratio to the goal above which a loss did not fail by chance.
-_CLEAR_RATIO = 1.02
+# Ratio to the goal, and multiple of its noise, above which a loss did not fail by chance.
+_CLEAR_RATIO, _CLEAR_NOISE = 1.02, 5.0
 
 
 @dataclass
@@ -277,7 +278,8 @@ def _passes_of(
         return there, serial.bounds(curve)
     if cut:
         return _from_beginning(curve, serial)
-    return (math.inf if last > _CLEAR_RATIO * serial.goal else None), None
+    clear = last > max(_CLEAR_RATIO * serial.goal, serial.goal + _CLEAR_NOISE * serial.noise)
+    return (math.inf if clear else None), None
 
 
 def _from_beginning(curve: Sequence[CurvePoint], serial: SerialRun) -> tuple[float | None, tuple[float, float] | None]:
