@@ -30,8 +30,9 @@ _FEW_ROWS, _FEW_BATCHES = 500, 10
 _TIMED_BYTES = 32e6
 # Timed fits have one pass, and as many more as take the last number of seconds, within these limits.
 _MIN_MORE_PASSES, _MAX_MORE_PASSES, _MORE_SECONDS = 2, 10, 0.02
-# Turns of all timed fits.  The interval of a time is that between the quantiles of the turns.
-_MIN_TURNS, _MAX_TURNS, _QUANTILES = 3, 9, (0.1, 0.9)
+# Turns of all timed fits: fewest, most, and those that the number of rows is chosen for.  The bounds of a time are the
+# quantiles of the turns.
+_MIN_TURNS, _MAX_TURNS, _LIKELY_TURNS, _QUANTILES = 2, 9, 3, (0.1, 0.9)
 # Smallest fraction of a fit that its passes take; a smaller one is noise of the timing.
 _MIN_PASSES_FRACTION = 0.3
 
@@ -157,7 +158,7 @@ def time_fits(
     time_fit(estimator, few, None, 1)
     # a fit takes longer than its rounds, because it validates and assigns the rows
     fit_s = time.perf_counter() - started + _MIN_MORE_PASSES * len(few.y) * row_s
-    share = min(seconds / (_MIN_TURNS * len(cases) * fit_s), 1.0)
+    share = min(seconds / (_LIKELY_TURNS * len(cases) * fit_s), 1.0)
     few = few.first(max(int(share * len(few.y)), least))
     more = math.ceil(_MORE_SECONDS / (len(few.y) * row_s))
     passes = 1 + min(max(more, _MIN_MORE_PASSES), _MAX_MORE_PASSES)

@@ -31,7 +31,7 @@ from parsgd.utils.floating import silent
 _SEEDS = 3
 # Fraction of its time that a plan uses, because the last loss evaluation comes after the deadline, and the fraction of
 # that for timed fits.
-_USED_FRACTION, _TIMED_FRACTION = 0.95, 0.3
+_USED_FRACTION, _TIMED_FRACTION = 0.95, 0.25
 
 
 @silent()

@@ -140,10 +140,13 @@ def candidate(
 
 
 def _carried_over(passes: Sequence[float], serial: SerialRun, whole: float) -> tuple[float, ...]:
-    """Return passes of trials as passes of a whole fit."""
+    """Return passes of trials, with their bounds, as those of a whole fit."""
     if whole <= serial.passes + 1e-9:
         return tuple(passes)
-    return tuple(cost_model.carried_over(each, serial.passes, whole) for each in passes)
+    middle, *ends = passes
+    planned = cost_model.carried_over(serial.reached, serial.passes, whole)
+    bounds = cost_model.carried_over_bounds(*ends, serial.reached, planned)
+    return cost_model.carried_over(middle, serial.reached, planned), *bounds
 
 
 def _bounds(runs: Sequence[TrialRun], passes: float) -> tuple[float, float]:

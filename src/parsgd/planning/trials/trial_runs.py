@@ -285,14 +285,16 @@ def _passes_of(
 def _from_beginning(curve: Sequence[CurvePoint], serial: SerialRun) -> tuple[float | None, tuple[float, float] | None]:
     """Extrapolate the passes to the goal, at the ratio to serial SGD's passes to the same loss.
 
-    The bounds are those of the ratio in the last half of the curve.
+    The bounds contain extrapolations from all points in the last half of the curve.
     """
     passes = [point.passes for point in curve[1:]]
     losses = cost_model.trend([point.loss for point in curve[1:]])
-    ratios = [at / serial.to(loss) for at, loss in zip(passes, losses, strict=True) if at >= passes[-1] / 2.0]
-    if len(passes) < _MIN_POINTS or ratios[-1] * serial.reached > MOST_PASSES * serial.passes:
+    pairs = [(at, serial.to(loss)) for at, loss in zip(passes, losses, strict=True) if at >= passes[-1] / 2.0]
+    found = cost_model.carried_over(*pairs[-1], serial.reached)
+    if len(passes) < _MIN_POINTS or found > MOST_PASSES * serial.passes:
         return None, None
-    return ratios[-1] * serial.reached, (min(ratios) * serial.reached, max(ratios) * serial.reached)
+    bounds = [cost_model.carried_over_bounds(at, at, alone, serial.reached) for at, alone in pairs]
+    return found, (min(low for low, _ in bounds), max(high for _, high in bounds))
 
 
 def _like_serial(
