@@ -1,282 +1,276 @@
-"""Does ``parsgd.plan`` say beforehand how long fits will take, and which to take?
+"""Times and recommendations of ``parsgd.plan`` compared with measured fits, on problems it was not tuned on.
 
-Usage: python studies/planner.py DATA_FOLDER [--seeds 3] [--sets adult,...] [--out docs/results/planner.md]
+Usage: python studies/planner.py [DATA_FOLDER] [--only flights ...] [--load idle|both] [--page-only]
+       python studies/planner.py --quick --stored FILE.json --out FILE.md
 
-Each set is planned for once, with the plan's own budget; then every cell is fitted in full with other seeds, and the
-time until its held-out loss is serial SGD's is measured: on real threads for 1 and 2 workers, on simulated ones of the
-measured speed for 8 and 64.  Timed parts wait until the machine is idle.
+The readings are in studies/readings/planner.json; the page is written from all that are stored there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import os
-import platform
+import sys
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import datasets
 import numpy as np
-from sklearn.base import clone
 
-import parsgd
-from parsgd import LocalSGD, MLPClassifier, SGDClassifier, SGDRegressor, Simulated
-from parsgd.engines.threads import Threads
-from parsgd.estimators.kinds import kind_of
-from parsgd.planning.instrumented import StopTrial
-from parsgd.planning.trials.heldout import HeldOut, ObservedFit
-from parsgd.planning.trials.independent_runs import IndependentRuns
-from parsgd.planning.trials.trial_runs import MOST_PASSES
-from parsgd.training import cost_model
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-PASSES, WORKERS, NEAR, TOLERANCE = 5, (1, 2, 8, 64), 0.3, 0.01
-LINEAR = {"max_iter": PASSES, "tol": None}
-ESTIMATORS = {
-    "covtype": SGDClassifier("log_loss", **LINEAR),
-    "adult": SGDClassifier("log_loss", **LINEAR),
-    "enron_spam": SGDClassifier("log_loss", alpha=1e-6, **LINEAR),
-    "news20": SGDClassifier("log_loss", alpha=1e-6, **LINEAR),
-    "nycflights": SGDRegressor(**LINEAR),
-    "fashion_mnist": MLPClassifier((128,), batch_size=64, max_iter=PASSES, tol=0.0, n_iter_no_change=10**9),
-}
-HEADER = """# Results: the planner
+from planner_problems import BUSY, PASSES, PROBLEMS, QUICK, TEST_ROWS, load
+from planner_runs import NEAR, NEAR_BEST, SEEDS, TOLERANCE, TURNS, WORKERS, Cell, Planned, measure, restore, store
+
+from benchmarks import machine
+from benchmarks.markdown import NOTHING, number, table
+from parsgd.planning.trials.trial_budget import SECONDS
+from parsgd.viz import number_format
+
+ROOT = Path(__file__).resolve().parents[1]
+STORED, PAGE_FILE = ROOT / "studies" / "readings" / "planner.json", ROOT / "docs" / "results" / "planner.md"
+PAGE = """# Results: the planner
 
 <!-- figures: python studies/planner.py DATA_FOLDER -->
 
-This page compares the predictions of `parsgd.plan` with measured fits. `studies/planner.py` writes it, here with Python
-{python} and parsgd {parsgd} on {cores} cores. Each set is planned once, for 1, 2, 8 and 64 workers, with the default
-budget (2 s, or a tenth of a serial fit). Then every candidate is fitted with {seeds} other seeds, for at most twice
-serial SGD's {passes} passes. The measured time is the first at which its test loss is within 1 % of the final loss of
-serial SGD.
+This page compares the predictions of `parsgd.plan` with measured fits, on problems that its constants were not chosen
+on. `python studies/planner.py DATA_FOLDER` writes this page from the readings in `studies/readings/planner.json`, in
+about {minutes} minutes of two cores.
 
-1 and 2 workers run on real threads. 8 and 64 are simulated at the measured speed without latency, and the time of their
-merges is added. All times are those of rounds and exclude checking and assigning the data. The machine was {idle} idle
-when the plans were made.
+- **Plans**: one per problem, for {workers} workers, with the default time ({seconds:g} s, or a tenth of a serial fit).
+  Linear models and networks have {passes} passes and default schedules, except AdaGrad where it is named.
+- **Goal**: the mean loss of one worker over the last fifth of {passes} passes, plus {tolerance:.0%}, on at most
+  {test_rows:,} test rows that the plan does not see. The passes to it are the harmonic mean of {n_seeds} other seeds.
+  A candidate that needs more than twice {passes} passes never reaches the goal.
+- **Measured seconds**: medians of up to {turns} fits without instruments, in alternation, for one worker and for two
+  threads. They are the times of rounds in `history_` at the passes to the goal. Eight workers are simulated: their
+  time is that of the measured passes at one worker's measured speed, with the measured time of their merges.
+- **Hit**: the measured time is within {near:.0%} of the predicted time, or of the nearest bound, or both are "never". A
+  prediction whose bounds differ by more than a factor of 2 counts as not known, and so does a missing one.
+- **Recommendation**: right if its measured time is within {near_best:.0%} of that of the best candidate. "Here" is the
+  recommendation among one worker and two threads.
+- **Busy**: two processes compute without a pause on the two cores, from before the plan to the end of the measurement.
 
-A prediction is a hit if it is within 30 % of the measured time, or if both are "never". A candidate for which the plan
-had no time is a miss. The recommendation is a hit if its measured time is within 10 % of that of the best candidate.
-"""
+The processors were {idle} idle before the plans with idle cores, and {busy} before those with busy cores.
 
+{about}
 
-@dataclass
-class Measured:
-    """A cell, as predicted and as it was."""
+## Summary
 
-    workers: int
-    label: str
-    predicted: float | None
-    measured: float
+<!-- figures: python studies/planner.py DATA_FOLDER -->
 
-    @property
-    def hit(self) -> bool:
-        if self.predicted is None:
-            return False
-        if math.isinf(self.predicted) or math.isinf(self.measured):
-            return self.predicted == self.measured
-        return abs(self.predicted - self.measured) <= NEAR * self.measured
+{summary}
+{sections}"""
+SECTION = """## {name}
 
+<!-- figures: python studies/planner.py DATA_FOLDER -->
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sets", default=",".join(ESTIMATORS))
-    parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait until the machine is idle")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/planner.md"))
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    results, sections, idle = {}, [], []
-    for name in arguments.sets.split(","):
-        data = getattr(datasets, name)(arguments.folder)
-        estimator = clone(ESTIMATORS[name]).set_params(random_state=0)
-        idle.append(wait_for_quiet(arguments.patience))
-        plan = parsgd.plan(estimator, data[0], data[2], WORKERS)
-        seeds = range(101, 101 + arguments.seeds)
-        results[name] = measure(plan, estimator, data, seeds, arguments.patience)
-        sections.append(section(name, plan, results[name]))
-        print(sections[-1], flush=True)
-    versions = {"python": platform.python_version(), "parsgd": parsgd.__version__, "cores": os.cpu_count()}
-    text = HEADER.format(seeds=arguments.seeds, passes=PASSES, idle=f"{min(idle):.0%} to {max(idle):.0%}", **versions)
-    arguments.out.write_text(text + summary(results) + "".join(sections))
-    draw({name: cells for name, (cells, *_) in results.items()}, arguments.out.with_suffix(".png"))
+{words}; {rows:,} rows, {columns:,} columns.
+
+{states}"""
+STATE = """{title}. {why} Planned in {plan_s:.2f} s.
+
+{table}"""
+TITLES = {"idle": "Idle cores", "busy": "Busy cores"}
 
 
-# -- measuring -------------------------------------------------------------------------------------------------------
+def seconds_of(cell: Cell) -> str:
+    """The predicted time: bounds if they differ by more than a tenth."""
+    if cell.outcome == "unknown":
+        return "not known"
+    if cell.outcome == "never":
+        return "never"
+    if cell.high > 1.1 * cell.low:
+        return number_format.span(cell.low, cell.high)
+    return number_format.seconds(cell.seconds)
 
 
-def wait_for_quiet(most_s: float) -> float:
-    """Wait until the processors are idle, but for this; the share that they were idle in the last second."""
-    until = time.monotonic() + most_s
-    while (idle := _idle()) < 0.9 and time.monotonic() < until:
-        time.sleep(5.0)
-    return idle
+def time_of(value: float | None, missing: str) -> str:
+    return missing if value is None else number_format.seconds(value)
 
 
-def _idle() -> float:
-    def read() -> np.ndarray:
-        return np.array(Path("/proc/stat").read_text().splitlines()[0].split()[1:], dtype=float)
-
-    before = read()
-    time.sleep(1.0)
-    spent = read() - before
-    return float(spent[3:5].sum() / spent.sum())
+def verdict(hit: bool | None) -> str:
+    return NOTHING if hit is None else "hit" if hit else "miss"
 
 
-def measure(plan, estimator, data, seeds, patience: float) -> tuple[list[Measured], Measured, float]:
-    """All cells; the recommended one; and what a serial fit takes, which the plan's own cost is compared with."""
-    X, X_test, y, y_test = data
-    classes = None if isinstance(estimator, SGDRegressor) else np.unique(y)
-    loss = HeldOut(X_test, y_test, classes, kind_of(estimator))
-    once = LocalSGD(sync_every=0.1), Threads(), 1
-    curves = [watch(estimator, *once, X, y, loss, seed, PASSES, math.inf)[0] for seed in seeds]
-    goal = np.mean([np.mean([p.loss for p in curve if p.passes > 0.8 * PASSES + 1e-9]) for curve in curves])
-    goal *= 1.0 + TOLERANCE
-    wait_for_quiet(patience)
-    times = [serial_seconds(estimator, X, y, seed) for seed in seeds]
-    passes = min(cost_model.mean_passes([reached(curve, goal)[0] for curve in curves]), PASSES)
-    serial = float(np.median(times))
-    found = [Measured(1, "serial", plan.cells[0].seconds, passes / PASSES * serial)]
-    for cell in plan.cells[1:]:
-        real = cell.engine == "threads"
-        if real:
-            wait_for_quiet(patience)
-        one_shot = cell.label == "simuparallel"
-        algorithm = IndependentRuns() if one_shot else cell.algorithm
-        reaches = []
-        for seed in seeds:
-            engine = Threads() if real else Simulated(rate=1.0 / plan.costs.seconds_per_row)
-            curve, merge_s = watch(
-                estimator, algorithm, engine, cell.n_workers, X, y, loss, seed, int(MOST_PASSES * PASSES), goal
+def table_of(planned: Planned) -> str:
+    """The table of a plan, a line for each candidate."""
+    header = ["workers", "algorithm", "per pass, predicted", "measured", "to the goal, predicted", "measured", "result"]
+    rows = [
+        [
+            str(cell.workers),
+            cell.label + " *" * (cell.outcome == "wide"),
+            time_of(cell.pass_s, NOTHING),
+            time_of(cell.measured_pass_s, NOTHING),
+            seconds_of(cell),
+            time_of(cell.measured_s, "never"),
+            verdict(cell.hit),
+        ]
+        for cell in planned.cells
+    ]
+    return table(header, rows, words=(1, 6))
+
+
+def share(values: Sequence[bool | None]) -> str:
+    """The hits among the known ones: 7 of 9."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known)} of {len(known)}"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else NOTHING
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "never"
+
+
+def plans(found: dict[str, dict[str, Any]], state: str) -> dict[str, Planned]:
+    """The plans with idle or with busy cores, by problem."""
+    return {name: restore(entry[state]) for name, entry in found.items() if state in entry}
+
+
+def overview(found: dict[str, dict[str, Any]]) -> str:
+    """The table of all problems, and the shares of hits."""
+    header = ["problem", "cores", "cells", "known", "hits", "per pass", "recommended, x best", "here, x best"]
+    rows, sentences = [], []
+    for state, title in TITLES.items():
+        made = plans(found, state)
+        cells = [cell for planned in made.values() for cell in planned.cells]
+        for name, each in made.items():
+            hits = [cell.hit for cell in each.cells]
+            n_known = sum(hit is not None for hit in hits)
+            rows.append(
+                [
+                    *(name, state, str(len(hits)), str(n_known), share(hits)),
+                    share([cell.pass_hit for cell in each.cells]),
+                    *(ratio(each.times_best()), ratio(each.times_best(here=True))),
+                ]
             )
-            at, seconds = reached(curve, goal)
-            rounds = 1.0 if one_shot else max(cell_rounds(cell) * at, 1.0)
-            reaches.append(seconds if real or math.isinf(seconds) else seconds + rounds * merge_s)
-        found.append(Measured(cell.n_workers, cell.label, cell.seconds, cost_model.mean_passes(reaches)))
-    best = next(m for m in found if (m.workers, m.label) == (plan.best.n_workers, plan.best.label))
-    return found, best, serial
+        if cells:
+            sentences.append(sentence(title, made, cells))
+    return table(header, rows, words=(0, 1)) + "\n" + "\n".join(sentences)
 
 
-def cell_rounds(cell) -> float:
-    """Merges a pass."""
-    if hasattr(cell.algorithm, "sync_every"):
-        return 1.0 / cell.algorithm.sync_every
-    return cell.rounds / cell.passes if cell.reaches else 1.0
-
-
-def watch(estimator, algorithm, engine, n_workers, X, y, loss, seed, passes, goal) -> tuple[list, float]:
-    """The curve of a fit, which ends when it was at the goal for a while, and the time of a merge."""
-
-    def until(curve) -> bool:
-        at = reached(curve, goal)[0] if math.isfinite(goal) else math.inf
-        return curve[-1].passes >= 1.3 * at + 0.5
-
-    watched = ObservedFit(algorithm, engine, loss, until)
-    model = clone(estimator).set_params(
-        algorithm=watched, engine=watched, n_jobs=n_workers, max_iter=passes, random_state=seed
-    )
-    try:
-        model.fit(X, y)
-        watched.record_loss()
-    except StopTrial:
-        pass
-    except parsgd.errors.DivergedError:
-        return watched.curve[:1], 0.0
-    return watched.curve, float(np.median(watched.combine_s))
-
-
-def reached(curve, goal: float) -> tuple[float, float]:
-    """The passes and the seconds to the goal, by the curve's trend."""
-    seen = curve[1:]
-    if not seen:
-        return math.inf, math.inf
-    passes = [point.passes for point in seen]
-    at = cost_model.reach(passes, [point.loss for point in seen], goal)
-    if math.isinf(at):
-        return at, at
-    return at, float(np.interp(at, [0.0, *passes], [0.0, *(point.seconds for point in seen)]))
-
-
-def serial_seconds(estimator, X, y, seed: int) -> float:
-    """The time of a serial fit in one round, without the checks before it."""
-    model = clone(estimator).set_params(n_jobs=1, random_state=seed).fit(X, y)
-    return model.history_[-1]["seconds"]
-
-
-# -- telling ---------------------------------------------------------------------------------------------------------
-
-
-def section(name: str, plan, result) -> str:
-    cells, best, serial = result
-    least = min(cell.measured for cell in cells)
-    fastest = next(cell for cell in cells if cell.measured == least)
-    lines = [
-        f"\n## {name}\n",
-        f"> {plan.why}\n",
-        f"Planned in {plan.seconds:.2f} s; a serial fit takes {serial:.3f} s. The recommended cell took"
-        f" {words(best.measured)}; the fastest one, {fastest.workers} workers with {fastest.label}, {words(least)}.\n",
-        "| workers | algorithm | predicted | measured | |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {cell.workers} | {cell.label} | {words(cell.predicted)} | {words(cell.measured)} |"
-        f" {'hit' if cell.hit else 'miss'} |"
-        for cell in cells
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def words(seconds: float | None) -> str:
-    if seconds is None:
-        return "not rehearsed"
-    return "never" if math.isinf(seconds) else f"{1e3 * seconds:.3g} ms"
-
-
-def summary(results) -> str:
-    lines = ["\n| set | cells | hits | of those that both reach | recommended, x best | its place |"]
-    lines.append("|---|---|---|---|---|---|")
-    every, near = [], 0
-    for name, (cells, best, _) in results.items():
-        every += cells
-        reaching = [c for c in cells if c.predicted is not None and math.isfinite(c.predicted + c.measured)]
-        ratio = best.measured / min(cell.measured for cell in cells)
-        near += ratio <= 1.1
-        place = 1 + sum(cell.measured < best.measured for cell in cells)
-        lines.append(
-            f"| {name} | {len(cells)} | {sum(c.hit for c in cells)} | {sum(c.hit for c in reaching)} of"
-            f" {len(reaching)} | {ratio:.2f} | {place} of {len(cells)} |"
-        )
-    hits = sum(cell.hit for cell in every)
-    unknown = sum(cell.predicted is None for cell in every)
-    return "\n".join(lines) + (
-        f"\n\n{hits} of {len(every)} cells are hits ({hits / len(every):.0%}; {unknown} were not rehearsed), and the"
-        f" recommendation is within 10 % of the best cell on {near} of {len(results)} sets.\n\n"
-        "![Predicted against measured](planner.png)\n"
+def sentence(title: str, made: dict[str, Planned], cells: Sequence[Cell]) -> str:
+    """The shares of hits in words."""
+    hits = [cell.hit for cell in cells if cell.hit is not None]
+    passes = [cell.pass_hit for cell in cells if cell.pass_hit is not None]
+    # without a cluster both recommendations are the same one
+    kinds = (False, True) if any(cell.workers > 2 for cell in cells) else (True,)
+    right = [planned.times_best(here) <= 1.0 + NEAR_BEST for planned in made.values() for here in kinds]
+    known = f"{len(hits)} of {len(cells)} cells are known ({percent(len(hits), len(cells))})"
+    return (
+        f"- **{title}**: {known}, and {sum(hits)} of these are hits ({percent(sum(hits), len(hits))}).\n"
+        f"  Of the predicted seconds per pass {sum(passes)} of {len(passes)} are within {NEAR:.0%}"
+        f" ({percent(sum(passes), len(passes))}).\n"
+        f"  Of the recommendations {sum(right)} of {len(right)} are right ({percent(sum(right), len(right))}).\n"
     )
 
 
-def draw(results, path: Path) -> None:
-    """Predicted against measured, one colour a set, crosses for simulated workers."""
-    from matplotlib.figure import Figure
+def span_of(values: Sequence[float]) -> str:
+    """The smallest and the largest share in percent."""
+    return f"{min(values):.0%} to {max(values):.0%}" if values else NOTHING
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.add_subplot()
-    times = []
-    for number, (name, cells) in enumerate(results.items()):
-        known = [c for c in cells if c.predicted is not None and math.isfinite(c.predicted + c.measured)]
-        for marker, part in (("o", [c for c in known if c.workers <= 2]), ("x", [c for c in known if c.workers > 2])):
-            style = {"marker": marker, "color": f"C{number}", "label": name if marker == "o" else None}
-            axes.scatter([c.measured for c in part], [c.predicted for c in part], **style)
-        times += [c.measured for c in known]
-    line = np.array([min(times) / 1.5, max(times) * 1.5])
-    axes.plot(line, line, color="grey", linewidth=1)
-    axes.fill_between(line, (1 - NEAR) * line, (1 + NEAR) * line, color="grey", alpha=0.2)
-    axes.set(xscale="log", yscale="log", xlabel="measured, s", ylabel="predicted, s")
-    axes.set_title("Time to serial SGD's loss; o threads, x simulated; band: 30 %")
-    axes.legend()
-    figure.savefig(path, dpi=120)
+
+def page(stored: dict[str, dict[str, Any]], reading: str = "") -> str:
+    """The page from the stored readings."""
+    found = {name: stored[name] for name in (*PROBLEMS, *sorted(set(stored) - set(PROBLEMS))) if name in stored}
+    sections = []
+    for name, entry in found.items():
+        states = [
+            STATE.format(title=title, why=planned.why, plan_s=planned.plan_s, table=table_of(planned))
+            for state, title in TITLES.items()
+            for planned in plans({name: entry}, state).values()
+        ]
+        shown = {key: entry[key] for key in ("words", "rows", "columns")}
+        sections.append(SECTION.format(name=name, states="\n".join(states), **shown))
+    text = PAGE.format(
+        minutes=number(max(sum(entry["about"]["seconds"] for entry in found.values()) / 60.0, 1.0), 2),
+        workers=f"{', '.join(map(str, WORKERS[:-1]))} and {WORKERS[-1]}",
+        seconds=SECONDS,
+        passes=PASSES,
+        tolerance=TOLERANCE,
+        test_rows=TEST_ROWS,
+        n_seeds=len(SEEDS),
+        turns=TURNS,
+        near=NEAR,
+        near_best=NEAR_BEST,
+        idle=span_of([each.idle for each in plans(found, "idle").values()]),
+        busy=span_of([each.idle for each in plans(found, "busy").values()]),
+        about="\n".join(sorted({entry["about"]["text"] for entry in found.values()})),
+        summary=overview(found) + "\nA star marks bounds that differ by more than a factor of 2.\n",
+        sections="\n".join(sections),
+    )
+    return text + reading
+
+
+def observations() -> str:
+    """The observations, which are written by hand."""
+    written = STORED.with_suffix(".md")
+    return written.read_text() if written.exists() else ""
+
+
+def about(command: str, seconds: float) -> dict[str, Any]:
+    """The date, machine, versions and command of a run."""
+    versions = machine.installed()
+    names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "scikit-learn"))
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    text = f"{day}, {machine.processor()}, {machine.cores()} cores,\nPython {sys.version.split()[0]}, {names}."
+    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the problems, store the readings after each, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
+    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
+    parser.add_argument("--load", choices=("idle", "both"), default="both", help="with busy cores, too (default: both)")
+    parser.add_argument("--quick", action="store_true", help="1,500 generated rows and one seed; no measurement")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
+    parser.add_argument(
+        "--stored", type=Path, help="JSON file of the readings (default: studies/readings/planner.json)"
+    )
+    parser.add_argument("--out", type=Path, help="the page (default: docs/results/planner.md)")
+    given = parser.parse_args(arguments)
+    if given.quick and None in (given.stored, given.out):
+        parser.error("--quick needs --stored and --out, because it measures nothing")
+    if given.folder is None and not (given.quick or given.page_only):
+        parser.error("a folder of real data is needed, except with --quick and --page-only")
+    kept = given.stored or STORED
+    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in () if given.page_only else QUICK if given.quick else given.only:
+        began = time.perf_counter()
+        problem = load(name, given.folder)
+        sizes = {"seeds": SEEDS[:1], "turns": 1, "seconds": 0.5} if given.quick else {}
+        is_busy = given.load == "both" and name in (*BUSY, *QUICK)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # networks of a few passes have not converged, and steps that are too large overflow
+            warnings.simplefilter("ignore")
+            found = measure(problem, is_busy, **sizes)
+        stored[name] = {
+            "words": problem.words,
+            "rows": len(problem.y),
+            "columns": problem.X.shape[1],
+            "about": about(f"python studies/planner.py DATA_FOLDER --only {name}", time.perf_counter() - began),
+            **{state: store(planned) for state, planned in found.items()},
+        }
+        # at once, so that an interrupted run keeps its readings
+        kept.write_text(json.dumps(stored, indent=1) + "\n")
+        for state, planned in found.items():
+            hits = share([cell.hit for cell in planned.cells])
+            best, here = ratio(planned.times_best()), ratio(planned.times_best(here=True))
+            print(
+                f"{name}, {state}: {hits} of {len(planned.cells)} cells; {best} and {here} times the best", flush=True
+            )
+        print(f"{name}: {stored[name]['about']['seconds']:.0f} s", flush=True)
+    (given.out or PAGE_FILE).write_text(page(stored, "" if given.quick else observations()))
 
 
 if __name__ == "__main__":

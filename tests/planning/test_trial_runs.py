@@ -6,7 +6,7 @@ import time
 import pytest
 
 from parsgd.planning.trials.heldout import CurvePoint
-from parsgd.planning.trials.trial_runs import SerialRun, _from_beginning, _Until, reached
+from parsgd.planning.trials.trial_runs import SerialRun, _from_beginning, _passes_of, _Until, reached
 
 
 def curve(loss, passes, step=0.1):
@@ -52,7 +52,7 @@ def test_a_run_that_cannot_get_there_is_ended_early():
     # one that is a little too slow may still be lucky
     assert until(lambda passes: falling(0.55 * passes))[0] > 9.0
     # and what has come to rest above the goal is not waited for
-    assert until(lambda passes: max(falling(passes), 0.25))[0] == pytest.approx(5.0, abs=1.0)
+    assert until(lambda passes: max(falling(passes), 0.25))[0] == pytest.approx(6.5, abs=1.0)
 
 
 def test_nothing_goes_on_for_ever():
@@ -68,8 +68,21 @@ def test_when_time_is_over_that_is_said():
 
 def test_a_beginning_tells_by_how_many_times_serial_sgd_is_faster():
     slower = curve(lambda passes: falling(passes / 1.5), 1.5)
-    found = _from_beginning(slower, slower[-1].loss, SERIAL)
+    found, (low, high) = _from_beginning(slower, SERIAL)
     assert found == pytest.approx(1.5 * SERIAL.reached, rel=0.01)
+    assert low <= found <= high <= 1.1 * found
     much_slower = curve(lambda passes: falling(passes / 5.0), 1.5)
-    assert _from_beginning(much_slower, much_slower[-1].loss, SERIAL) == math.inf
-    assert _from_beginning(slower[:2], slower[1].loss, SERIAL) is None
+    assert _from_beginning(much_slower, SERIAL) == (None, None)
+    assert _from_beginning(slower[:2], SERIAL) == (None, None)
+
+
+def test_only_a_loss_that_is_clearly_above_the_goal_is_a_failure():
+    stays = curve(lambda passes: max(falling(passes), 1.5 * SERIAL.goal), 10.0)
+    assert _passes_of(stays, stays[-1].loss, False, SERIAL) == (math.inf, None)
+    near = curve(lambda passes: max(falling(passes), 1.01 * SERIAL.goal), 10.0)
+    assert _passes_of(near, near[-1].loss, False, SERIAL) == (None, None)
+    # time ran out: the extrapolation is out of reach
+    early = curve(lambda passes: falling(passes / 5.0), 1.5)
+    assert _passes_of(early, early[-1].loss, True, SERIAL) == (None, None)
+    there, (low, high) = _passes_of(SERIAL.curves[0], SERIAL.final, False, SERIAL)
+    assert low < there < high

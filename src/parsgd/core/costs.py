@@ -39,4 +39,6 @@ class CostModel:
 
     def on_threads(self, n_workers: int) -> bool:
         """Return True if ``n_workers`` workers run as threads of this machine."""
-        return n_workers == 1 or n_workers in self.wake_s or n_workers in self.compiled_round_s
+        return n_workers == 1 or any(
+            n_workers in known for known in (self.contention, self.wake_s, self.compiled_round_s)
+        )

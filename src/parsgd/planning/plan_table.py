@@ -8,20 +8,28 @@ from typing import Any
 
 from parsgd.core import CostModel
 from parsgd.errors import MissingDependencyError
+from parsgd.planning import recommendation
 from parsgd.planning.gradient_noise import GradientNoise
 from parsgd.planning.trials.candidates import Candidate
 from parsgd.planning.trials.independent_runs import RunVariance
 from parsgd.viz import number_format
 
 HEADER = ("workers", "algorithm", "on", "passes", "per round", "time", "speed-up", "basis")
+# Fields of a candidate in tables of numbers.
+COLUMNS = (
+    *("n_workers", "label", "engine", "passes", "passes_low", "passes_high", "seconds", "low", "high", "speedup"),
+    *("pass_s", "rounds", "round_s", "basis"),
+)
 _ON = {"serial": "here", "threads": "here", "simulated": "cluster"}
 _BASES = {
     "rehearsed": "trial",
     "begun": "trial of the first passes",
-    "others": "better ones fail",
-    "alike": "trial of a similar one",
+    "undecided": "trial undecided",
+    "others": "no trial, better ones fail",
     "no time": "no trial",
 }
+# Bounds are printed if they differ by more than this fraction.
+_NOTABLE_WIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,8 @@ class TrainingPlan:
 
     @property
     def best_here(self) -> Candidate:
-        """Fastest candidate that runs on this machine's threads."""
-        return min((c for c in self.cells if c.reaches and c.engine != "simulated"), key=lambda c: c.seconds)
+        """Recommendation among the candidates that run on this machine's threads."""
+        return recommendation.best([cell for cell in self.cells if cell.engine != "simulated"])
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the candidates as strings, with the columns of ``HEADER``."""
@@ -86,9 +94,7 @@ class TrainingPlan:
             else "noise scale: infinite",
         ]
         facts += [
-            f"{n} threads: {factor:.2f} times the seconds per row of one thread;"
-            f" a round costs {number_format.seconds(costs.compiled_round_s[n])} in compiled code,"
-            f" {number_format.seconds(costs.wake_s[n])} otherwise"
+            f"{n} threads: {factor:.2f} times the seconds per row of one thread, with the fastest algorithm"
             for n, factor in costs.contention.items()
         ]
         if self.spread is not None:
@@ -111,16 +117,39 @@ class TrainingPlan:
             import pandas as pd
         except ImportError as error:
             raise MissingDependencyError("to_frame needs pandas: pip install 'parsgd[frames]'") from error
-        names = ("n_workers", "label", "engine", "passes", "seconds", "speedup", "rounds", "round_s", "basis")
-        return pd.DataFrame({name: [getattr(cell, name) for cell in self.cells] for name in names})
+        return pd.DataFrame({name: [getattr(cell, name) for cell in self.cells] for name in COLUMNS})
 
 
 def _row(cell: Candidate) -> tuple[str, ...]:
     if cell.seconds is None:
-        columns = ("?", "?", "?", "?")
+        columns = ("-", "-", "not known", "-")
     elif not cell.reaches:
         columns = ("-", "-", "never", "-")
     else:
         round_s = number_format.seconds(cell.round_s) if cell.round_s else "-"
-        columns = (f"{cell.passes:.2f}", round_s, number_format.seconds(cell.seconds), f"{cell.speedup:.1f}")
+        columns = (_passes(cell), round_s, format_time(cell), f"{cell.speedup:.1f}")
     return (str(cell.n_workers), cell.label, _ON[cell.engine], *columns, _BASES[cell.basis])
+
+
+def _passes(cell: Candidate) -> str:
+    if _is_wide(cell.passes_low, cell.passes_high):
+        return f"{cell.passes_low:.2f} to {cell.passes_high:.2f}"
+    return f"{cell.passes:.2f}"
+
+
+def format_time(cell: Candidate) -> str:
+    """Format the predicted time of a candidate that reaches the goal, with its bounds if they differ.
+
+    >>> cell = Candidate(2, "local", "threads", "local", 1.0, 0.05, 2.0, low=0.04, high=0.06)
+    >>> format_time(cell)
+    '40 to 60 ms'
+    """
+    return (
+        number_format.span(cell.low, cell.high)
+        if _is_wide(cell.low, cell.high)
+        else number_format.seconds(cell.seconds)
+    )
+
+
+def _is_wide(low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and high > (1.0 + _NOTABLE_WIDTH) * low

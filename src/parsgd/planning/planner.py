@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,7 +20,7 @@ from parsgd.planning import gradient_noise, measure_costs, recommendation
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.planning.strategies import Strategy, batch_size, strategies_for
 from parsgd.planning.trials import samples, trial_budget
-from parsgd.planning.trials.candidates import Candidate, serial_candidate
+from parsgd.planning.trials.candidates import Candidate, FitTimes, serial_candidate
 from parsgd.planning.trials.samples import TrialSample
 from parsgd.planning.trials.trial_budget import TrialBudget
 from parsgd.planning.trials.trial_runs import run_serial_trial
@@ -28,8 +29,9 @@ from parsgd.utils.floating import silent
 
 # Number of seeds for the serial run and every trial, if time permits.
 _SEEDS = 3
-# Fraction of its time that a plan uses, because the last loss evaluation comes after the deadline.
-_USED_FRACTION = 0.95
+# Fraction of its time that a plan uses, because the last loss evaluation comes after the deadline, and the fraction of
+# that for timed fits.
+_USED_FRACTION, _TIMED_FRACTION = 0.95, 0.25
 
 
 @silent()
@@ -48,12 +50,17 @@ def plan(
     """Predict the time of a fit for several numbers of workers and algorithms, and recommend one.
 
     The plan runs trial fits: first serial SGD with the estimator's parameters, then each number of workers with each
-    promising algorithm, on simulated workers.  Each trial evaluates the loss on held-out rows until it reaches the loss
-    of the serial run.  The plan also measures the cost of a row, a round and a merge.  It predicts times from both
-    (:mod:`parsgd.training.cost_model`).
+    promising algorithm.  Each trial evaluates the loss on held-out rows until it reaches the loss of the serial run.
+    The passes that it needs, times the seconds per pass, are the predicted time.
 
-    Up to the machine's number of cores, workers are threads of this machine.  Larger numbers stand for a cluster of
-    machines, each as fast as one core here.  Times cover the rounds only, without validating and distributing the data.
+    Up to the machine's number of cores, workers are threads of this machine, and short fits without evaluations are
+    timed.  Larger numbers stand for a cluster of machines, each as fast as one core here.  Their seconds follow from
+    the measured cost of rows and merges (:mod:`parsgd.training.cost_model`).  Times cover the rounds only, without
+    validating and distributing the data.
+
+    Times and passes have bounds, because trials scatter.  A time is unknown, None, if no trial decides it: if the
+    budget is too small, if trials end close to the goal, or if they disagree.  A candidate never reaches the goal, inf,
+    only if its own trials clearly fail.
 
     Parameters
     ----------
@@ -72,8 +79,9 @@ def plan(
         The goal is the mean loss over the last fifth of the serial run, times ``1 + tolerance``.  Without a tolerance,
         noise in the curve would decide when the goal is reached.
     seconds : float or None
-        Time for the plan itself, without loading compiled code.  Default: 2, or a tenth of the serial fit if that is
-        more.  With ``inf`` all trials are whole fits, and nothing except times depends on the machine.
+        Time for the plan itself, without loading compiled code.  Default: 4, or a tenth of the serial fit if that is
+        more.  A shorter time leaves more candidates unknown.  With ``inf`` all trials are whole fits, and nothing
+        except times depends on the machine.
 
     Returns
     -------
@@ -116,23 +124,31 @@ def plan(
     sample = samples.draw(estimator, X, y, random)
     real = [n for n in counts if 1 < n <= joblib.cpu_count()]
     strategies = [strategy for n in counts if n > 1 for strategy in _strategies(estimator, sample, n)]
-    measure_costs.warm_up(estimator, sample, strategies)
+    strategies = measure_costs.warm_up(estimator, sample, strategies, real)
     time = TrialBudget(math.inf)
+    row_s, state_bytes = measure_costs.seconds_per_row(estimator, sample)
     costs = CostModel(
         sample.n_rows,
-        **measure_costs.measure(estimator, sample, real),
+        row_s,
+        state_bytes,
         latency_s=float(latency_s),
         bandwidth_bytes_per_s=float(bandwidth_bytes_per_s),
         merge_s=merge_s,
     )
     time.seconds = _USED_FRACTION * trial_budget.allowed(costs, requested_passes(estimator), seconds)
-    return _run_trials(estimator, sample, costs, strategies, seeds, float(tolerance), time)
+    on_threads = [strategy for strategy in strategies if strategy.n_workers in real]
+    times = measure_costs.time_fits(estimator, sample, on_threads, row_s, _TIMED_FRACTION * time.seconds)
+    # if serial SGD diverges, its trial raises the error
+    row_s = times[None].seconds_per_row if None in times else row_s
+    costs = replace(costs, seconds_per_row=row_s, contention=measure_costs.contention(times, real, row_s))
+    return _run_trials(estimator, sample, costs, times, strategies, seeds, float(tolerance), time)
 
 
 def _run_trials(
     estimator: Any,
     sample: TrialSample,
     costs: CostModel,
+    times: FitTimes,
     strategies: list[Strategy],
     seeds: list[int],
     tolerance: float,
@@ -146,9 +162,9 @@ def _run_trials(
     serial = run_serial_trial(estimator, sample, passes, seeds, tolerance, part)
     whole = serial.passes if requested is None else requested
     found = gradient_noise.measure(serial.model, serial.states, sample.loss.rows)
-    trials = TrialSchedule(estimator, sample, costs, serial, strategies)
+    trials = TrialSchedule(estimator, sample, costs, serial, strategies, times)
     trials.make(seeds, time)
-    cells = (serial_candidate(costs, serial, whole), *trials.cells(whole))
+    cells = (serial_candidate(costs, serial, whole, times), *trials.cells(whole))
     return TrainingPlan(
         cells,
         recommendation.best(cells),
@@ -184,7 +200,7 @@ def _notes(cells: Sequence[Candidate], late: bool, seconds: float) -> tuple[str,
     notes = []
     if late:
         notes.append("the serial run did not end in time; the goal is its loss until then")
-    if any(cell.basis == "no time" for cell in cells):
+    if any(cell.basis in ("no time", "others") for cell in cells):
         notes.append(f"some trials did not fit into {seconds:.2g} s; plan(..., seconds=...) allows more")
     return tuple(notes)
 

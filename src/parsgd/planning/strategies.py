@@ -46,11 +46,16 @@ class Strategy:
 
         The whole data have ``enlarged`` times as many rows; rounds keep the number of steps they would have there.
         """
-        if isinstance(self.algorithm, LocalSGD):
-            sync_every = self.algorithm.sync_every * enlarged
-            return replace(self.algorithm, sync_every=min(sync_every, 1.0)) if sync_every < 1.01 else None
+        if isinstance(self.algorithm, LocalSGD) and self.algorithm.sync_every * enlarged >= 1.01:
+            return None
         if isinstance(self.algorithm, SimuParallel):
             return IndependentRuns() if enlarged == 1.0 else None
+        return self.for_timing(enlarged)
+
+    def for_timing(self, enlarged: float) -> Any:
+        """Return the algorithm for a timed fit to a sample: as :meth:`for_sample`, with rounds of a pass at most."""
+        if isinstance(self.algorithm, LocalSGD):
+            return replace(self.algorithm, sync_every=min(self.algorithm.sync_every * enlarged, 1.0))
         return self.algorithm
 
 

@@ -12,7 +12,7 @@ overhead of a round that returns to Python.  ``combine`` is the driver's time pe
 code, and the algorithm's step.  A single worker has no rounds.
 
 ``algorithm="auto"`` uses the formula with estimates (:mod:`parsgd.estimators.cost_estimates`), :func:`parsgd.plan` with
-measurements (:mod:`parsgd.planning.measure_costs`).
+measurements for clusters.  On this machine's threads a plan times whole fits (:mod:`parsgd.planning.measure_costs`).
 """
 
 from __future__ import annotations
@@ -116,6 +116,19 @@ def mean_passes(reached: Sequence[float]) -> float:
     if not reached or 2 * never > len(reached):
         return math.inf
     return len(reached) / sum(0.0 if math.isinf(passes) else 1.0 / max(passes, 1e-12) for passes in reached)
+
+
+def carried_over_bounds(low: float, high: float, rehearsed: float, planned: float) -> tuple[float, float]:
+    """Return the bounds of the passes of a whole fit, from those of a short trial.
+
+    They contain proportional passes, as :func:`carried_over`, and a lead or a lag that stays as many passes as it is.
+
+    >>> carried_over_bounds(0.3, 0.6, 0.3, 5.0), carried_over_bounds(0.1, 0.3, 0.3, 3.0)
+    ((5.0, 10.0), (1.0, 3.0))
+    """
+    ends = [carried_over(each, rehearsed, planned) for each in (low, high)]
+    lags = [planned + each - rehearsed for each in (low, high)]
+    return min(*ends, *lags), max(*ends, *lags)
 
 
 def carried_over(passes: float, rehearsed: float, planned: float) -> float:

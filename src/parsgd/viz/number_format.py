@@ -28,6 +28,18 @@ def seconds(value: float) -> str:
     return f"{value / size:.3g} {unit}"
 
 
+def span(low: float, high: float) -> str:
+    """Format an interval of times in the unit of its upper end.
+
+    >>> span(0.0421, 0.06), span(0.9, 1.5), span(100, 130)
+    ('42.1 to 60 ms', '0.9 to 1.5 s', '100 s to 2 min 10 s')
+    """
+    if high >= 120:
+        return f"{seconds(low)} to {seconds(high)}"
+    unit, size = unit_of(high)
+    return f"{low / size:.3g} to {high / size:.3g} {unit}"
+
+
 def duration(value: float) -> str:
     """Format a time in seconds, minutes or hours, with the few digits that a running fit needs.
 

@@ -31,15 +31,16 @@ def plan(
     merge: Annotated[str | None, cluster_option("Driver's time per report. Default: measured.")] = None,
     passes: Annotated[int, training_option("Passes of the serial fit.")] = 5,
     tolerance: Annotated[float, option("Relative tolerance on the serial fit's loss.")] = 0.01,
-    seconds: Annotated[str | None, option("Time for planning. Default: 2s, or a tenth of a fit.")] = None,
+    seconds: Annotated[str | None, option("Time for planning. Default: 4s, or a tenth of a fit.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a number of workers and an algorithm, with the reason.
 
-    Short trial fits run on the data with each number of workers, for about two seconds.  They measure the cost of rows,
-    rounds and merges on this machine.  The table shows the predicted time until each fit reaches the final loss of
-    serial SGD on held-out rows.  Up to the number of cores, workers are threads; beyond that they are a cluster of
-    machines, each as fast as one core of this machine.
+    Short trial fits run on the data with each number of workers, for about four seconds.  They measure the time of
+    passes, rounds and merges on this machine.  The table shows the predicted time until each fit reaches the final loss
+    of serial SGD on held-out rows: a time, bounds if trials scatter, never, or not known, with the reason.  Up to the
+    number of cores, workers are threads; beyond that they are a cluster of machines, each as fast as one core of this
+    machine.
     """
     import parsgd
     from parsgd.cli import fitting
@@ -79,8 +80,9 @@ def list_values(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _cell(cell: Candidate) -> dict[str, Any]:
-    names = ("n_workers", "label", "engine", "passes", "seconds", "speedup", "rounds", "round_s", "basis")
-    return {name: vars(cell)[name] for name in names} | {
+    from parsgd.planning.plan_table import COLUMNS
+
+    return {name: vars(cell)[name] for name in COLUMNS} | {
         "algorithm": str(cell.algorithm),
         "reaches": None if cell.seconds is None else cell.reaches,
     }

@@ -11,7 +11,7 @@ from parsgd.planning.strategies import Strategy
 from parsgd.planning.trials.samples import TrialSample
 
 # Time of a plan: this fraction of a serial fit, or this many seconds, the larger of the two.
-SHARE, SECONDS = 0.1, 2.0
+SHARE, SECONDS = 0.1, 4.0
 # A trial that takes more than this fraction of the budget runs after the others.
 _EXPENSIVE = 0.2
 # For trials of the first passes: passes of a promising trial per pass of the serial run, and the fraction of the time
@@ -56,7 +56,7 @@ def allowed(costs: CostModel, passes: float | None, given: float | None) -> floa
     """Return the seconds for a plan: ``given``, or a fraction of a serial fit of ``passes`` passes if known.
 
     >>> allowed(CostModel(10**6, 1e-5), 5, None), allowed(CostModel(1000, 1e-5), None, None)
-    (5.0, 2.0)
+    (5.0, 4.0)
     >>> allowed(CostModel(1, 1.0), 5, 0.5)
     0.5
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ from parsgd.training import cost_model
 MOST_PASSES = 2.0
 # A run at the goal continues for this factor of its passes, plus this many passes, to exclude chance.
 _CONFIRM_FACTOR, _CONFIRM_PASSES = 1.25, 0.2
-# A run is hopeless if its loss took this many times serial SGD's passes; tested from this fraction of serial passes on.
+# A run is hopeless if it would reach the goal after this many times serial SGD's passes, at the present ratio to serial
+# SGD's passes to the same loss; tested from this fraction of serial passes on.  The ratio shrinks: with 8 workers on
+# adult and log loss it was 4.7 after 2 passes, and 2.6 at the goal.
 _HOPELESS, _HOPELESS_FROM = 4.0, 0.2
 # Extrapolation of a curve's slope starts at this fraction of serial SGD's passes and this many points.  The slope is
 # allowed to become steeper by the last factor.
@@ -45,6 +47,8 @@ _MIN_POINTS = 2
 _MAX_SINGLE_RUNS = 8
 # Timed merges of a strategy with a known loss curve.
 _TIMED_MERGES = 20
+# Ratio to the goal, and multiple of its noise, above which a loss did not fail by chance.
+_CLEAR_RATIO, _CLEAR_NOISE = 1.02, 5.0
 
 
 @dataclass
@@ -64,39 +68,60 @@ class SerialRun:
     ended: bool = False
 
     @property
+    def ends(self) -> list[list[float]]:
+        """Losses at the end of each run."""
+        since = (1.0 - _FINAL_FRACTION) * self.passes + 1e-9
+        return [[p.loss for p in curve if p.passes > since] or [curve[-1].loss] for curve in self.curves]
+
+    @property
     def final(self) -> float:
-        ends = [
-            [p.loss for p in curve if p.passes > (1.0 - _FINAL_FRACTION) * self.passes + 1e-9] for curve in self.curves
-        ]
-        return float(np.mean([np.mean(end or [curve[-1].loss]) for end, curve in zip(ends, self.curves, strict=True)]))
+        return float(np.mean([np.mean(end) for end in self.ends]))
 
     @property
     def goal(self) -> float:
         return self.final * (1.0 + self.tolerance)
 
     @property
+    def noise(self) -> float:
+        """Standard deviation of the final loss of a run; with a single run, that of the losses at its end."""
+        ends = self.ends
+        return float(np.std(ends[0]) if len(ends) == 1 else np.std([np.mean(end) for end in ends], ddof=1))
+
+    @property
     def reached(self) -> float:
-        """Passes to the goal; at most ``passes``, because an unlucky run may end slightly above the goal."""
-        return min(self.to(self.goal), self.passes)
+        """Passes to the goal."""
+        return self.to(self.goal)
+
+    @property
+    def runs(self) -> list[TrialRun]:
+        """The runs as trials."""
+        return [
+            TrialRun(min(reached(curve, self.goal), self.passes), bounds=self.bounds(curve)) for curve in self.curves
+        ]
 
     def to(self, loss: float) -> float:
-        """Return the mean number of passes to a loss."""
-        return cost_model.mean_passes([reached(curve, loss) for curve in self.curves])
+        """Return the mean passes to a loss; at most ``passes``, because an unlucky run may end slightly above it."""
+        return min(cost_model.mean_passes([reached(curve, loss) for curve in self.curves]), self.passes)
+
+    def bounds(self, curve: Sequence[CurvePoint]) -> tuple[float, float]:
+        """Return the passes of a run to goals that differ from this one by the noise; at most all passes of the run."""
+        low, high = (reached(curve, self.goal + shift) for shift in (self.noise, -self.noise))
+        return min(low, curve[-1].passes), min(high, curve[-1].passes)
 
 
 @dataclass(frozen=True)
 class TrialRun:
     """Result of a trial.
 
-    ``reached`` is the number of passes to the goal: inf if not reached, None if unknown.  ``begun`` is True if time ran
-    out first, and ``reached`` is an extrapolation.  ``last`` is the final loss, ``combine_s`` the driver's seconds per
-    round.  ``seconds_per_row`` is a worker's, on real threads only.
+    ``reached`` is the number of passes to the goal: inf if the run clearly failed, None if unknown.  ``bounds`` are
+    their lower and upper bound.  ``begun`` is True if time ran out first, and ``reached`` is an extrapolation.
+    ``last`` is the final loss, ``combine_s`` the driver's seconds per round.
     """
 
     reached: float | None
     last: float = math.inf
     combine_s: float = 0.0
-    seconds_per_row: float | None = None
+    bounds: tuple[float, float] | None = None
     spread: RunVariance | None = None
     begun: bool = False
 
@@ -194,17 +219,20 @@ class _Until:
     def _hopeless(self, curve: Sequence[CurvePoint]) -> bool:
         """Return True if the run will not reach the goal.
 
-        Either serial SGD had this loss long ago, or a power law of the passes misses the goal.  The power law has no
-        floor, and its slope is steeper than the present one.
+        Either serial SGD had this loss long ago, or two extrapolations miss the goal: that at the present ratio to
+        serial SGD, and a power law of the passes.  The power law has no floor, and its slope is steeper than the
+        present one.
         """
         passes = [point.passes for point in curve[1:]]
         smooth = cost_model.trend([point.loss for point in curve[1:]])
         at, loss = passes[-1], float(smooth[-1])
-        if at >= _HOPELESS * self.serial.to(loss):
+        there = cost_model.carried_over(at, self.serial.to(loss), self.serial.reached)
+        if there >= _HOPELESS * self.serial.passes:
             return True
+        if there <= self.most or len(passes) < _EXTRAPOLATE_POINTS or at < _EXTRAPOLATE_FROM * self.serial.passes:
+            return False
         half = float(np.interp(at / 2.0, passes, smooth))
-        end = loss * (loss / half) ** (_STEEPENING * math.log2(self.most / at))
-        return len(passes) >= _EXTRAPOLATE_POINTS and at >= _EXTRAPOLATE_FROM * self.serial.passes and end > self.goal
+        return loss * (loss / half) ** (_STEEPENING * math.log2(self.most / at)) > self.goal
 
 
 def run_trial(
@@ -221,47 +249,68 @@ def run_trial(
     if algorithm is None:
         return None
     if strategy.curve == "serial":
-        return _run_timed_trial(estimator, sample, algorithm, n_workers, costs, serial, seed)
+        return _like_serial(estimator, sample, strategy, costs, serial, seed)
     until = _Until(serial, deadline)
-    real = costs.on_threads(n_workers)
-    observed = ObservedFit(algorithm, Threads() if real else Simulated(), sample.loss, until)
+    observed = ObservedFit(algorithm, Threads() if costs.on_threads(n_workers) else Simulated(), sample.loss, until)
     try:
         measure_costs.run(prepare(estimator), sample, observed, n_workers, math.ceil(until.most), random_state=seed)
         observed.record_loss()
     except DivergedError:
         return TrialRun(math.inf)
-    there, begun = reached(observed.curve, until.goal), False
     last = float(cost_model.trend([point.loss for point in observed.curve[1:]])[-1])
-    if until.cut and math.isinf(there):
-        there, begun = _from_beginning(observed.curve, last, serial), True
+    there, bounds = _passes_of(observed.curve, last, until.cut, serial)
     return TrialRun(
         there,
         last,
         # adaptive steps take long, and do not follow every merge
-        float(np.mean(observed.combine_s) if strategy.adaptive else np.median(observed.combine_s)),
-        float(np.median(observed.seconds_per_row)) if real else None,
-        _run_variance(observed, n_workers, serial) if isinstance(algorithm, IndependentRuns) else None,
-        begun=begun,
+        combine_s=float(np.mean(observed.combine_s) if strategy.adaptive else np.median(observed.combine_s)),
+        bounds=bounds,
+        spread=_run_variance(observed, n_workers, serial) if isinstance(algorithm, IndependentRuns) else None,
+        begun=until.cut,
     )
 
 
-def _from_beginning(curve: Sequence[CurvePoint], loss: float, serial: SerialRun) -> float | None:
-    """Extrapolate the passes to the goal, at the ratio to serial SGD's passes so far."""
-    if len(curve) <= _MIN_POINTS:
-        return None
-    passes = cost_model.carried_over(curve[-1].passes, serial.to(loss), serial.reached)
-    return passes if passes <= MOST_PASSES * serial.passes else math.inf
+def _passes_of(
+    curve: Sequence[CurvePoint], last: float, cut: bool, serial: SerialRun
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Return the passes to the goal, and their bounds; ``last`` is the final loss.
+
+    A run that was not cut has failed if its loss is clearly above the goal.  One that was cut is extrapolated.
+    """
+    there = reached(curve, serial.goal)
+    if math.isfinite(there):
+        return there, serial.bounds(curve)
+    if cut:
+        return _from_beginning(curve, serial)
+    clear = last > max(_CLEAR_RATIO * serial.goal, serial.goal + _CLEAR_NOISE * serial.noise)
+    return (math.inf if clear else None), None
 
 
-def _run_timed_trial(
-    estimator: Any, sample: TrialSample, algorithm: Any, n_workers: int, costs: CostModel, serial: SerialRun, seed: int
+def _from_beginning(curve: Sequence[CurvePoint], serial: SerialRun) -> tuple[float | None, tuple[float, float] | None]:
+    """Extrapolate the passes to the goal, at the ratio to serial SGD's passes to the same loss.
+
+    The bounds contain extrapolations from all points in the last half of the curve.
+    """
+    passes = [point.passes for point in curve[1:]]
+    losses = cost_model.trend([point.loss for point in curve[1:]])
+    pairs = [(at, serial.to(loss)) for at, loss in zip(passes, losses, strict=True) if at >= passes[-1] / 2.0]
+    found = cost_model.carried_over(*pairs[-1], serial.reached)
+    if len(passes) < _MIN_POINTS or found > MOST_PASSES * serial.passes:
+        return None, None
+    bounds = [cost_model.carried_over_bounds(at, at, alone, serial.reached) for at, alone in pairs]
+    return found, (min(low for low, _ in bounds), max(high for _, high in bounds))
+
+
+def _like_serial(
+    estimator: Any, sample: TrialSample, strategy: Strategy, costs: CostModel, serial: SerialRun, seed: int
 ) -> TrialRun:
-    """Time the rounds of a strategy with serial SGD's loss curve."""
-    real = costs.on_threads(n_workers)
-    timed = measure_costs.TimedFit(algorithm, _TIMED_MERGES, Threads() if real else Simulated())
-    measure_costs.run(prepare(estimator), sample, timed, n_workers, 1, random_state=seed)
-    seconds_per_row = float(np.median(timed.seconds_per_row)) if real else None
-    return TrialRun(serial.reached, serial.final, float(np.median(timed.combine_s)), seconds_per_row)
+    """Return the result of a strategy with serial SGD's loss curve; on a cluster, its merges are timed."""
+    run = TrialRun(serial.reached, serial.final)
+    if costs.on_threads(strategy.n_workers):
+        return run
+    timed = measure_costs.TimedFit(strategy.algorithm, _TIMED_MERGES, Simulated())
+    measure_costs.run(prepare(estimator), sample, timed, strategy.n_workers, 1, random_state=seed)
+    return replace(run, combine_s=float(np.median(timed.combine_s)))
 
 
 def _run_variance(observed: ObservedFit, n_workers: int, serial: SerialRun) -> RunVariance:

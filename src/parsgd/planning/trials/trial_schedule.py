@@ -1,61 +1,74 @@
-"""Trial schedule: the order of the trials, and the ones that others make unnecessary."""
+"""Trial schedule: the order of the trials, and the ones that others make less promising."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from parsgd.core import CostModel
 from parsgd.planning.strategies import Strategy
 from parsgd.planning.trials import trial_budget
-from parsgd.planning.trials.candidates import Candidate, candidate, never_reaching
+from parsgd.planning.trials.candidates import Candidate, FitTimes, candidate, without_prediction
 from parsgd.planning.trials.independent_runs import RunVariance
 from parsgd.planning.trials.samples import TrialSample
 from parsgd.planning.trials.trial_budget import TrialBudget
 from parsgd.planning.trials.trial_runs import SerialRun, TrialRun, run_trial
 
-# Ratio to the goal above which a loss did not fail by chance.
-_CLEAR_RATIO = 1.02
 # Fraction of a trial's expected time that must be left to start it, and to repeat it.
 _START_FRACTION, _REPEAT_FRACTION = 0.7, 2.0
 
 
 @dataclass
 class TrialSchedule:
-    """Trials of a plan; ``runs`` has the trial runs of each strategy."""
+    """Trials of a plan; ``times`` are timed fits, ``runs`` has the trial runs of each strategy."""
 
     estimator: Any
     sample: TrialSample
     costs: CostModel
     serial: SerialRun
     strategies: Sequence[Strategy]
+    times: FitTimes
     runs: dict[Strategy, list[TrialRun]] = field(default_factory=dict)
 
     def make(self, seeds: Sequence[int], time: TrialBudget) -> None:
-        """Run every trial once, and then repeat them with other seeds while time permits."""
-        for seed in seeds:
-            first = seed == seeds[0]
+        """Run every trial once, those without hope last, and then repeat them with other seeds while time permits."""
+        without_hope: list[Strategy] = []
+        for strategy in self.order():
+            if self.hopeless(strategy):
+                without_hope.append(strategy)
+            else:
+                self._run(strategy, seeds[0], time, _START_FRACTION)
+        for strategy in without_hope:
+            self._run(strategy, seeds[0], time, _START_FRACTION)
+        for seed in seeds[1:]:
             for strategy in self.order():
-                expected = self._expected_seconds(strategy)
-                if time.left < (_START_FRACTION if first else _REPEAT_FRACTION) * expected:
-                    continue
-                runs = self.runs.setdefault(strategy, [])
-                if not self.hopeless(strategy) if first else _worth_repeating(runs):
-                    until = time.until(expected)
-                    run = run_trial(self.estimator, self.sample, strategy, self.costs, self.serial, seed, until)
-                    runs += [] if run is None else [run]
+                if _worth_repeating(self.runs.get(strategy, [])):
+                    self._run(strategy, seed, time, _REPEAT_FRACTION)
+
+    def _run(self, strategy: Strategy, seed: int, time: TrialBudget, fraction: float) -> None:
+        """Run a trial if this fraction of its expected time is left."""
+        expected = self._expected_seconds(strategy)
+        if time.left >= fraction * expected:
+            until = time.until(expected)
+            run = run_trial(self.estimator, self.sample, strategy, self.costs, self.serial, seed, until)
+            if run is not None:
+                self.runs.setdefault(strategy, []).append(run)
 
     def order(self) -> list[Strategy]:
         """Return the trials in order.
 
-        First come those without cost, then for every number of workers the cheaper adaptive strategy, which is likely
-        to be the best.  The others follow by cost, so that few remain if time runs out.
+        Those of a number of workers begin with the ones without cost and the cheaper adaptive one, which is likely to
+        be the best.  The others follow by cost.  The first trials of all numbers come first, then the second ones.
         """
         by_cost = sorted(self.strategies, key=self._expected_seconds)
         cheapest = {strategy.n_workers: strategy for strategy in reversed(by_cost) if strategy.adaptive}
-        return sorted(by_cost, key=lambda strategy: (strategy.share > 0, strategy != cheapest[strategy.n_workers]))
+        by_count: dict[int, list[Strategy]] = {}
+        for strategy in sorted(by_cost, key=lambda each: (each.share > 0, each != cheapest[each.n_workers])):
+            by_count.setdefault(strategy.n_workers, []).append(strategy)
+        place = {strategy: at for mine in by_count.values() for at, strategy in enumerate(mine)}
+        return sorted(by_cost, key=lambda strategy: place[strategy])
 
     def _expected_seconds(self, strategy: Strategy) -> float:
         return trial_budget.expected_seconds(self.costs, strategy, self.serial.passes * self.sample.share)
@@ -83,10 +96,7 @@ class TrialSchedule:
             for other in others
             if strategy.means and other.means and other.rounds_per_pass >= strategy.rounds_per_pass
         ]
-        return any(runs and runs[0].reached == math.inf and self._clearly_failed(runs[0]) for runs in better)
-
-    def _clearly_failed(self, run: TrialRun) -> bool:
-        return run.last > _CLEAR_RATIO * self.serial.goal
+        return any(runs and runs[0].reached == math.inf for runs in better)
 
     def cells(self, whole: float) -> list[Candidate]:
         """Return all candidates; ``whole`` is the passes of the serial fit, of which trials may cover only the
@@ -96,29 +106,8 @@ class TrialSchedule:
     def _cell(self, strategy: Strategy, whole: float) -> Candidate:
         runs = self.runs.get(strategy, [])
         if not runs and self.hopeless(strategy):
-            return never_reaching(self.costs, strategy, "others")
-        if not any(run.reached is not None for run in runs) and (similar := self._similar_runs(strategy)):
-            return replace(candidate(self.costs, strategy, similar, self.serial, whole), basis="alike")
-        return candidate(self.costs, strategy, runs, self.serial, whole)
-
-    def _similar_runs(self, strategy: Strategy) -> list[TrialRun]:
-        """Return trial runs that predict a strategy without a trial of its own.
-
-        On a quadratic objective the frequency of plain averaging makes no difference.  Workers on shared memory behave
-        like one worker as long as conflicts are rare.
-        """
-        if strategy.curve == "threads":
-            return [TrialRun(self.serial.reached, self.serial.final)]
-        others = [
-            other
-            for other in self.strategies
-            if strategy.means and other.means and other.n_workers == strategy.n_workers and other != strategy
-        ]
-        for other in sorted(others, key=lambda other: abs(other.rounds_per_pass - strategy.rounds_per_pass)):
-            known = [run for run in self.runs.get(other, []) if run.reached is not None]
-            if known:
-                return [replace(run, seconds_per_row=None) for run in known]
-        return []
+            return without_prediction(self.costs, strategy, "others")
+        return candidate(self.costs, strategy, runs, self.serial, whole, self.times)
 
     def spread(self) -> RunVariance | None:
         """Return the noise and bias of the largest number of independent runs with a trial."""
