@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -32,8 +33,8 @@ CHUNK = 100_000
 LOGISTIC, SQUARES = "logistic", "squares"
 # Three fits up to so many rows, one of more.
 TURNS, MANY_ROWS = 3, 10_000_000
-# From this size on, one more pass is long enough for the clock.
-LARGE = 1_000_000
+# From this size on, a pass is long enough for the clock, and is timed in a fit of so many passes.
+LARGE, MANY = 1_000_000, 4
 # Rates that fall with the root of the steps, and the mean of all steps, which attains the best possible excess.
 RATES = {"learning_rate": "invscaling", "power_t": 0.5, "average": True, "tol": None}
 ETA0 = {LOGISTIC: 0.5, SQUARES: 0.1}
@@ -197,17 +198,24 @@ def in_arrays(n_rows: int, loss: str, workers: int, chunk: int, quick: bool) -> 
     before = forget_peak()
     X, y = rows_in_memory(n_rows, loss, chunk)
     excess = excess_log_loss if loss == LOGISTIC else excess_squared_error
-    found = fits(lambda model: model.fit(X, y), partial(model_of, "arrays", loss, 1, workers), excess, turns_of(n_rows))
-
-    def fit(n_epochs: int, seed: int = 0) -> float:
-        return timed(lambda: model_of("arrays", loss, n_epochs, workers, seed).fit(X, y))
+    n_turns = turns_of(n_rows)
+    found = fits(lambda model: model.fit(X, y), partial(model_of, "arrays", loss, 1, workers), excess, n_turns)
 
     if n_rows >= LARGE:
-        found["pass_s"] = [max(fit(2, seed) - one, 1e-6) for seed, one in enumerate(found["fit_s"])]
+        found["pass_s"] = [later_passes(model_of("arrays", loss, MANY, workers, s).fit(X, y)) for s in range(n_turns)]
     else:
-        steady = Steady.of(fit, least_s=QUICK_S if quick else LEAST_S)
+        steady = Steady.of(
+            lambda n_epochs: timed(lambda: model_of("arrays", loss, n_epochs, workers, 0).fit(X, y)),
+            least_s=QUICK_S if quick else LEAST_S,
+        )
         found["pass_s"] = [steady() for _ in range(TURNS)]
     return {**found, "data_bytes": X.nbytes + y.nbytes, "growth_bytes": peak_bytes() - before}
+
+
+def later_passes(model: SGDClassifier | SGDRegressor) -> float:
+    """The median seconds of the passes after the first, from the history of a fit."""
+    ends = {math.ceil(each["epoch"] - 1e-9): each["seconds"] + each["merge_seconds"] for each in model.history_}
+    return float(np.median(np.diff([ends[epoch] for epoch in sorted(ends)])))
 
 
 def in_files(n_rows: int, workers: int, chunk: int, quick: bool, folder: Path, way: str) -> dict:
