@@ -154,3 +154,23 @@ def test_weights_that_shrink_by_a_thousand_a_step_are_folded_before_they_underfl
     theirs = written_out(model, dense.astype(float), outputs, np.ones(40), 5)
     for name in model.layout:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_the_mean_of_millions_of_iterates_still_moves_in_float32(n_outputs):
+    """A step moves it by less than a rounding error of their sum."""
+    X = unit_rows(2_000, 5)
+    labeled = labels(X, 3).astype(np.int64) if n_outputs == 3 else 2.0 * labels(X) - 1.0
+    changes = []
+    for dtype in ("float32", "float64"):
+        settings = {"loss": "log_loss", "schedule": "constant", "eta0": 1e-4, "average": 1, "alpha": 0.0}
+        model = Linear(5, n_outputs, dtype=dtype, **settings)
+        state = model.init(0)
+        views = model.views(state)
+        views["coef"][:] = views["mean_coef"][:] = 0.5
+        run = model.sgd_run(state, 1e7, np.ones(n_outputs), 0)
+        y = labeled if n_outputs == 3 else labeled.astype(dtype)
+        run.run(rows_of(X.astype(dtype), y), np.arange(2_000, dtype=np.int32), 0, 2_000)
+        run.finalize()
+        changes.append(views["mean_coef"].astype(float) - 0.5)
+    np.testing.assert_allclose(*changes, rtol=0.0, atol=0.1 * np.abs(changes[1]).max())

@@ -54,6 +54,8 @@ class LinearSGDRun:
     views: dict[str, np.ndarray]
     coef: np.ndarray
     mean: np.ndarray
+    mean_before: np.ndarray
+    averaged_before: int
     paid: np.ndarray
     hyperparams: Hyperparams
     kernel: Any
@@ -97,6 +99,7 @@ class LinearSGDRun:
         self.run_state = self.lanes[:, : model.n_outputs]
         self._fill_run_state(schedule_step)
         self.examples, self.opened = 0, False
+        self.mean_before, self.averaged_before = self.mean, 0
         # the arguments of compiled rounds but for the group and the order
         self.prepared: tuple[Any, ...] | None = None
 
@@ -260,7 +263,11 @@ class LinearSGDRun:
         return (self.state, self.lanes) if self.opened else ()
 
     def _settle_mean(self) -> None:
-        """Convert the sum of the iterates, ``SCALE_SUM * stored + slot``, to the mean; converged outputs keep it."""
+        """Add the sum of the iterates, ``SCALE_SUM * stored + slot``, to the mean before; converged outputs keep it.
+
+        The slot has the iterates of this run only.  Added to the sum of all iterates before, which may have been
+        millions, small steps would be lost in rounding.
+        """
         count = self._averaged()
         if count == 0:
             # before averaging starts, the mean is the current iterate, so that it can be merged with means that have
@@ -268,10 +275,12 @@ class LinearSGDRun:
             self._rows(self.mean)[:] = self._rows(self.coef) * self._cast(self.run_state[field.SCALE])
             self.run_state[field.MEAN_INTERCEPT] = self.run_state[field.INTERCEPT]
         else:
-            mean = self._rows(self.coef) * self._cast(self.run_state[field.SCALE_SUM] / count)
-            mean += self._rows(self.mean) * self._cast(np.full(self.model.n_outputs, 1.0 / count))
-            active = self._cast(self.run_state[field.LR_SCALE]) > 0.0
-            self._rows(self.mean)[:] = np.where(active, mean, self._rows(self.mean))
+            before = self._rows(self.mean_before)
+            # in float64
+            mean = self._rows(self.coef) * (self.run_state[field.SCALE_SUM] / count)
+            mean += self._rows(self.mean) * np.float64(1.0 / count)
+            mean += before * np.float64(self.averaged_before / count)
+            self._rows(self.mean)[:] = np.where(self.run_state[field.LR_SCALE] > 0.0, mean, before)
 
     def _averaged(self) -> int:
         """Return the number of iterates in the mean at the current schedule step."""
@@ -282,14 +291,15 @@ class LinearSGDRun:
         )
 
     def _open(self) -> None:
-        """Start from unscaled weights; convert the mean of the iterates to their sum."""
+        """Start from unscaled weights and an empty sum of iterates."""
         run_state = self.run_state
         run_state[field.SCALE_SUM], run_state[field.SCALE], run_state[field.LR_SCALE] = 0.0, 1.0, self.lr_scale
         self.opened = True
         if self.shared_scalars is not None:
             self.shared = (self.shared_scalars, self._make_private())
         if self.model.average:
-            self._rows(self.mean)[:] *= self._cast(np.where(self.lr_scale > 0.0, self._averaged(), 1.0))
+            self.mean_before, self.averaged_before = self.mean.copy(), self._averaged()
+            self.mean[:] = 0.0
 
     def _rows(self, flat: np.ndarray) -> np.ndarray:
         """View as ``(features, outputs)``, padding included."""
