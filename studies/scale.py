@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 import datasets
 import scale_runs
-from scale_runs import CHUNK, COVTYPE_ALPHA, LARGE, LOGISTIC, MANY_ROWS, N_COLUMNS, SQUARES, TURNS
+from scale_runs import CHUNK, COVTYPE_ALPHA, LARGE, LOGISTIC, MANY, MANY_ROWS, N_COLUMNS, SQUARES, TURNS
 
 from benchmarks import drawing, machine
 from benchmarks.apart import run_module
@@ -65,8 +65,9 @@ DATA_FOLDER` writes it from the readings in `studies/readings/scale.json`, in ab
 - **Fits** make one pass with `"invscaling"`, `power_t=0.5` and `average=True`. Rates are the same for all sizes. A fit
   from files is timed from opening them, and includes a scan for the classes. There are {turns} fits of up to
   {many:,} rows, each with another seed, and one of more rows. Figures are medians.
-- **Seconds of a pass** from arrays are those of one more pass, so checking the rows is left out. `fit` is the whole
-  call with one pass. From files every pass reads the files, and both figures are those of the whole call.
+- **Seconds of a pass** from arrays are without the checks of the rows: below {large:,} rows those of one more pass,
+  else the mean of {passes} passes in a fit. `fit` is the whole call with one pass. From files every pass reads the
+  files, and both figures are those of the whole call.
 - **Memory** is the peak of the process, minus the memory it had before the rows. Each size has a process of its own,
   which has imported everything and fitted a few rows before. Bytes per row are beyond the arrays themselves.
 
@@ -167,6 +168,8 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
         alpha=COVTYPE_ALPHA,
         turns=TURNS,
         many=MANY_ROWS,
+        large=LARGE,
+        passes=MANY,
         about="\n".join(dict.fromkeys(entry["about"]["text"] for entry in found.values())),
     )
     if not found:

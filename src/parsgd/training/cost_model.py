@@ -123,8 +123,8 @@ def carried_over_bounds(low: float, high: float, rehearsed: float, planned: floa
 
     They contain proportional passes, as :func:`carried_over`, and a lead or a lag that stays as many passes as it is.
 
-    >>> carried_over_bounds(0.3, 0.6, 0.3, 5.0), carried_over_bounds(0.1, 0.3, 0.3, 3.0)
-    ((5.0, 10.0), (1.0, 3.0))
+    >>> carried_over_bounds(0.25, 0.5, 0.25, 5.0), carried_over_bounds(0.125, 0.5, 0.5, 4.0)
+    ((5.0, 10.0), (1.0, 4.0))
     """
     ends = [carried_over(each, rehearsed, planned) for each in (low, high)]
     lags = [planned + each - rehearsed for each in (low, high)]
