@@ -8,14 +8,10 @@ The readings are in studies/readings/family.json; the page is written from all t
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-import warnings
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -41,13 +37,12 @@ from family_runs import (
     smaller,
     store_readings,
 )
+from stored_study import Stored, StoredStudy
 
-from benchmarks import machine
 from benchmarks.markdown import NOTHING, number, table
 from benchmarks.time_to_goal import tasks
 from benchmarks.time_to_goal.tuning import NEIGHBOR, PASSES
 
-ROOT = Path(__file__).resolve().parents[1]
 # Task of benchmarks/time_to_goal, most training rows, and fewest visits of a column.
 SETS = {
     "covtype": ("covtype", 100_000, 1),
@@ -57,7 +52,7 @@ SETS = {
     "nycflights": ("nycflights", 100_000, 1),
     "fashion_mnist": ("fashion_mnist", 6_000, 1),
 }
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "family.json", ROOT / "docs" / "results" / "family.md"
+STUDY = StoredStudy("family", one_core=True)
 PAGE = """# Results: all algorithms
 
 <!-- figures: python studies/family.py DATA_FOLDER -->
@@ -260,53 +255,20 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     return text + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
-def about(command: str, seconds: float) -> dict:
-    """The date, machine, versions and command of a run."""
-    versions = machine.installed()
-    names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "scikit-learn"))
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = f"{day}, {machine.processor()}, one core,\nPython {sys.version.split()[0]}, {names}."
-    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure the data sets, store the readings after each, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="DATASET")
-    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one rate, one seed; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
-    parser.add_argument("--stored", type=Path, help="JSON file of the readings (default: studies/readings/family.json)")
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/family.md)")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept = given.stored or STORED
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in () if given.page_only else given.only:
+    parser = STUDY.parser(__doc__, SETS, "DATASET", "2,000 generated rows, one rate, one seed")
+    given = STUDY.parse(parser, arguments)
+    sizes = {"workers": (2,), "seeds": (1,), "n_rates": 1} if given.quick else {}
+
+    def measure_set(name: str, _: Stored) -> dict[str, Any]:
         task_name, most_rows, fewest_visits = SETS[name]
-        began = time.perf_counter()
-        task = smaller(tasks.load(task_name, None if given.quick else given.folder), most_rows, fewest_visits)
-        sizes = {"workers": (2,), "seeds": (1,), "n_rates": 1} if given.quick else {}
-        with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
-            # networks of a few passes have not converged, and rates that are too large overflow
-            warnings.simplefilter("ignore")
+        task = smaller(tasks.load(task_name, given.folder), most_rows, fewest_visits)
+        with threadpool_limits(1, user_api="blas"):
             found = measure(task, {}, lambda text: print(f"  {text}", flush=True), **sizes)
-        command = f"python studies/family.py DATA_FOLDER --only {name}"
-        entry = {**store_readings(found), "task": name, "about": about(command, time.perf_counter() - began)}
-        stored[name] = entry
-        # at once, so that an interrupted run keeps its readings
-        kept.write_text(json.dumps(stored, indent=1) + "\n")
-        print(f"{name}: {entry['about']['seconds']:.0f} s", flush=True)
-    (given.out or PAGE_FILE).write_text(page(stored, "" if given.quick else observations()))
+        return {**store_readings(found), "task": name}
+
+    STUDY.write(given, STUDY.measure(given, measure_set), page)
 
 
 if __name__ == "__main__":

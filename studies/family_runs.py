@@ -30,7 +30,7 @@ MOST_PASSES = {1: 6, 2: 6, 8: 12, 32: 12}
 TOLERANCE = 0.001
 TEST_ROWS, NETWORK_TEST_ROWS = 10_000, 2_000
 # Evaluations of the test loss per pass.
-LOOKS = 10
+EVALUATIONS = 10
 # Rows per gradient of mini-batch and delayed SGD, for linear models and for networks.
 BATCH, NETWORK_BATCH = 256, 64
 # Rates of each schedule: the middle ones of the grid of benchmarks/time_to_goal.
@@ -216,7 +216,7 @@ class _Stop(Exception):
 
 
 @dataclass(frozen=True)
-class Looks:
+class LossCurve:
     """Passes of all workers together and the test loss of the merged model, ten times per pass.
 
     `times` are virtual, in passes of a worker of speed 1.  A fit that diverged has an infinite last loss.
@@ -227,11 +227,11 @@ class Looks:
     times: tuple[float, ...]
 
     def to(self, goal: float) -> float:
-        """Return the passes at the first look with the goal; infinite without one."""
+        """Return the passes at the first evaluation at the goal; infinite without one."""
         return next((at for at, loss in zip(self.passes, self.losses, strict=True) if loss <= goal), np.inf)
 
     def time_to(self, goal: float) -> float:
-        """Return the virtual time of the first look with the goal; infinite without one."""
+        """Return the virtual time of the first evaluation at the goal; infinite without one."""
         return next((at for at, loss in zip(self.times, self.losses, strict=True) if loss <= goal), np.inf)
 
 
@@ -246,7 +246,7 @@ class _Watched:
         self._start, self._time = np.inf, 0.0
         # the virtual time at which each worker got its task
         self._begun: dict[int, float] = {}
-        self.looks: list[tuple[float, float, float]] = []
+        self.points: list[tuple[float, float, float]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._algorithm, name)
@@ -264,22 +264,22 @@ class _Watched:
         self._begun |= {report.worker: self._time for report in reports}
         merged = self._algorithm.merge(fit_state, reports)
         passes = (fit_state.examples + sum(report.examples for report in reports)) / fit_state.n_rows
-        before = self.looks[-1][0] if self.looks else 0.0
-        if int(passes * LOOKS + 1e-6) > int(before * LOOKS + 1e-6):
+        before = self.points[-1][0] if self.points else 0.0
+        if int(passes * EVALUATIONS + 1e-6) > int(before * EVALUATIONS + 1e-6):
             loss = self._loss(fit_state.model, merged.state if merged.answer is None else merged.answer)
-            self.looks.append((passes, loss, self._time))
+            self.points.append((passes, loss, self._time))
             if loss <= self._goal or self._time > self._most_time:
                 raise _Stop
             if before < 1.0 - 1e-6 <= passes and not loss <= self._start:
-                self.looks.append((passes, np.inf, self._time))
+                self.points.append((passes, np.inf, self._time))
                 raise _Stop
         return merged
 
 
-def looks(
+def loss_curve(
     task: Task, way: Way, setting: Setting, n_epochs: int, seed: int, goal: float = -np.inf, most_time: float = np.inf
-) -> Looks:
-    """Return the looks of one fit of at most `n_epochs` passes, which ends at the goal or after a virtual time."""
+) -> LossCurve:
+    """Return the loss curve of one fit of at most `n_epochs` passes, which ends at the goal or after a virtual time."""
     targets = {tasks.BINARY: lambda y: (2 * y - 1).astype(np.float32), tasks.REGRESSION: np.float32}
     rows = rows_of(task.X_test, targets.get(task.kind, np.int64)(task.y_test))
     watched = _Watched(way.algorithm, rows, goal, most_time)
@@ -292,8 +292,8 @@ def looks(
     except (DivergedError, IncompatiblePartsError):
         # an algorithm may not offer every schedule
         diverged = True
-    found = watched.looks + [(float(n_epochs), np.inf, np.inf)] * diverged
-    return Looks(*(tuple(look[part] for look in found) for part in range(3)))
+    found = watched.points + [(float(n_epochs), np.inf, np.inf)] * diverged
+    return LossCurve(*(tuple(point[part] for point in found) for part in range(3)))
 
 
 @dataclass(frozen=True)
@@ -335,13 +335,13 @@ def tune(task: Task, way: Way, goal: float | None, n_rates: int = N_RATES) -> Tu
     and its neighbors, or beyond the best rate if it is the smallest or the largest of its schedule.
     """
     schedules = grid(task, n_rates)
-    found = [(setting, looks(task, way, setting, PASSES, TUNING_SEED)) for each in schedules for setting in each]
+    found = [(setting, loss_curve(task, way, setting, PASSES, TUNING_SEED)) for each in schedules for setting in each]
 
-    def cost(trial: tuple[Setting, Looks]) -> tuple[float, float]:
+    def cost(trial: tuple[Setting, LossCurve]) -> tuple[float, float]:
         return (0.0 if goal is None else min(trial[1].to(goal), 2.0 * PASSES), trial[1].losses[-1])
 
     more = neighbors(schedules, min(found, key=cost)[0])
-    found += [(setting, looks(task, way, setting, PASSES, TUNING_SEED)) for setting in more]
+    found += [(setting, loss_curve(task, way, setting, PASSES, TUNING_SEED)) for setting in more]
     lowest, of_lowest = min(found, key=lambda trial: trial[1].losses[-1])
     goal = (1.0 + TOLERANCE) * of_lowest.losses[-1] if goal is None else goal
     setting, chosen = min(found, key=cost)
@@ -368,7 +368,7 @@ def measure(
     one = every[0]
     least = tune(task, one, None, n_rates)
     tuning_goal = (1.0 + TOLERANCE) * least.least
-    losses = [looks(task, one, least.lowest, PASSES, seed).losses[-1] for seed in seeds]
+    losses = [loss_curve(task, one, least.lowest, PASSES, seed).losses[-1] for seed in seeds]
     goal = (1.0 + TOLERANCE) * float(np.median(losses))
     log(f"goal {goal:.5g}, {words(least.lowest)}")
     found = Readings(task.name, task.kind, task.n_rows, task.X.shape[1], goal, words(least.lowest), about)
@@ -379,7 +379,7 @@ def measure(
             if len(seeds) > 2 and passes.count(None) > len(seeds) // 2:
                 # the median is a miss already
                 break
-            each = looks(task, way, tuned.setting, MOST_PASSES.get(way.n_workers, PASSES), seed, goal)
+            each = loss_curve(task, way, tuned.setting, MOST_PASSES.get(way.n_workers, PASSES), seed, goal)
             at = each.to(goal)
             passes.append(float(at) if np.isfinite(at) else None)
         row = Row(

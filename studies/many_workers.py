@@ -8,13 +8,10 @@ The readings are in studies/readings/many_workers.json; the page is written from
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
-import time
-import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,11 +20,11 @@ if __name__ == "__main__":
     # a script has its own folder first in the path, and needs the root of the repository, too
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from family import about, cell, median
+from family import cell, median
 from many_workers_check import CHECK_ROWS, CHECK_WORKERS, SETTING, check
 from many_workers_runs import (
+    EVALUATIONS,
     GOAL_PASSES,
-    LOOKS,
     MOST_PASSES,
     NEIGHBOR,
     PROBLEMS,
@@ -47,11 +44,11 @@ from many_workers_runs import (
     measure,
     store_readings,
 )
+from stored_study import Stored, StoredStudy
 
 from benchmarks.markdown import NOTHING, number, table
 
-ROOT = Path(__file__).resolve().parents[1]
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "many_workers.json", ROOT / "docs" / "results" / "many-workers.md"
+STUDY = StoredStudy("many_workers", one_core=True)
 COMMENT = "<!-- figures: python studies/many_workers.py DATA_FOLDER -->"
 PAGE = """# Results: many workers of unequal speed
 
@@ -65,7 +62,7 @@ from the readings in `studies/readings/many_workers.json`, in about {minutes} mi
   most 1. They are drawn once with seed {speed_seed}; a smaller pool has the first workers of the list.
 - **Goal**: the test loss that one worker of speed 1 reaches after {goal_passes} passes, plus {tolerance:.1%}. It is the
   median over the seeds of the measurements, at the setting with the least loss. The test loss is without the penalty,
-  and is measured {looks} times per pass at most, when workers are merged.
+  and is measured {evaluations} times per pass at most, when workers are merged.
 - **Budget**: one worker and every row of the tables, for each number of workers, have the same grid and the same
   number of fits, {fits}. The grid has a constant rate and `invscaling` with `power_t=0.25`, with {n_rates} rates each,
   a factor of {factor:.0f} apart. Two more fits are at rates {neighbor:.1f} times as small and as large as the best one.
@@ -324,7 +321,7 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
         speed_seed=SPEED_SEED,
         goal_passes=GOAL_PASSES,
         tolerance=TOLERANCE,
-        looks=LOOKS,
+        evaluations=EVALUATIONS,
         fits=first.rows[0].fits,
         n_rates=(first.rows[0].fits - 2) // len(RATES),
         factor=NEIGHBOR**2,
@@ -350,47 +347,22 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     return text + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure the problems, store the readings after each, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
-    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one rate, one seed; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
-    parser.add_argument("--stored", type=Path, help="JSON file (default: studies/readings/many_workers.json)")
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/many-workers.md)")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept = given.stored or STORED
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    parser = STUDY.parser(__doc__, PROBLEMS, "PROBLEM", "2,000 generated rows, one rate, one seed")
+    given = STUDY.parse(parser, arguments)
     sizes = {"seeds": (1,), "n_rates": 1} if given.quick else {}
     n_rows, n_workers = (500, 20) if given.quick else (CHECK_ROWS, CHECK_WORKERS)
-    for name in () if given.page_only else given.only:
-        began = time.perf_counter()
-        problem = PROBLEMS[name](None if given.quick else given.folder)
-        with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
-            # rates that are too large overflow
-            warnings.simplefilter("ignore")
-            workers = (10, 100) if given.quick else WORKERS[name]
+
+    def measure_problem(name: str, stored: Stored) -> dict[str, Any]:
+        problem, workers = PROBLEMS[name](given.folder), (10, 100) if given.quick else WORKERS[name]
+        with threadpool_limits(1, user_api="blas"):
             found = measure(problem, lambda text: print(f"  {text}", flush=True), workers, **sizes)
             others = [entry for other, entry in stored.items() if other != name]
             checked = [] if any(entry["check"] for entry in others) else check(problem, n_rows, n_workers)
-        run = about(f"python studies/many_workers.py DATA_FOLDER --only {name}", time.perf_counter() - began)
-        entry = {**store_readings(found), "about": run, "check": checked, "check_size": [n_workers, n_rows]}
-        stored[name] = entry
-        # at once, so that an interrupted run keeps its readings
-        kept.write_text(json.dumps(stored) + "\n")
-        print(f"{name}: {run['seconds']:.0f} s", flush=True)
-    (given.out or PAGE_FILE).write_text(page(stored, "" if given.quick else observations()))
+        return {**store_readings(found), "check": checked, "check_size": [n_workers, n_rows]}
+
+    STUDY.write(given, STUDY.measure(given, measure_problem), page)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SHAPE, SPEED_SEED = 1.5, 2026
 GOAL_PASSES, MOST_PASSES = 3, 8
 TOLERANCE = 0.001
 # Evaluations of the test loss per pass.
-LOOKS = 10
+EVALUATIONS = 10
 TEST_ROWS = 10_000
 TRAINING_ROWS, SYNTHETIC_COLUMNS, QUICK_ROWS = 200_000, 20, 2_000
 # In units of 1 / (mean squared norm of a row).
@@ -103,7 +103,7 @@ def _generated(name: str, n_rows: int, n_test: int, n_columns: int) -> Problem:
 
 
 @dataclass(frozen=True)
-class Looks:
+class LossCurve:
     """Time, passes of all workers together and test loss, ten times per pass."""
 
     times: tuple[float, ...]
@@ -111,7 +111,7 @@ class Looks:
     losses: tuple[float, ...]
 
     def first(self, goal: float) -> int | None:
-        """Return the first look at the goal."""
+        """Return the first evaluation at the goal."""
         return next((at for at, loss in enumerate(self.losses) if loss <= goal), None)
 
     def time_to(self, goal: float) -> float:
@@ -128,7 +128,7 @@ class Looks:
 START = math.log(2.0)
 
 
-def looks(
+def loss_curve(
     problem: Problem,
     way: Way,
     speeds: np.ndarray,
@@ -138,8 +138,8 @@ def looks(
     most_passes: float = MOST_PASSES,
     least_time: float = 0.0,
     most_time: float = math.inf,
-) -> Looks:
-    """Return the looks of one fit, which ends at the goal after ``least_time``, or after ``most_passes``.
+) -> LossCurve:
+    """Return the loss curve of one fit, which ends at the goal after ``least_time``, or after ``most_passes``.
 
     It ends after ``most_time``, too.
 
@@ -149,7 +149,7 @@ def looks(
     before, reached = 0.0, False
     for moment in way.moments(problem, speeds, setting, seed):
         passes = moment.examples / problem.n_rows
-        if int(passes * LOOKS + 1e-6) <= int(before * LOOKS + 1e-6):
+        if int(passes * EVALUATIONS + 1e-6) <= int(before * EVALUATIONS + 1e-6):
             continue
         loss = problem.loss(moment.state)
         if before < 1.0 - 1e-6 <= passes and loss > START:
@@ -160,7 +160,7 @@ def looks(
         if enough or loss == math.inf or passes >= most_passes - 1e-6 or moment.time > most_time:
             break
         before = passes
-    return Looks(*(tuple(values) for values in zip(*found, strict=True)))
+    return LossCurve(*(tuple(values) for values in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,13 @@ def tune(problem: Problem, way: Way, speeds: np.ndarray, goal: float | None, n_r
     passes, at = (GOAL_PASSES, -math.inf) if goal is None else (MOST_PASSES, goal)
     soonest = [math.inf]
 
-    def trial(setting: Setting) -> tuple[Setting, Looks]:
+    def trial(setting: Setting) -> tuple[Setting, LossCurve]:
         # a fit that is later than another one at the goal is not chosen
-        tried = looks(problem, way, speeds, setting, TUNING_SEED, at, passes, most_time=min(soonest))
+        tried = loss_curve(problem, way, speeds, setting, TUNING_SEED, at, passes, most_time=min(soonest))
         soonest.append(tried.time_to(at))
         return setting, tried
 
-    def cost(tried: tuple[Setting, Looks]) -> tuple[float, float]:
+    def cost(tried: tuple[Setting, LossCurve]) -> tuple[float, float]:
         return (0.0 if goal is None else tried[1].time_to(goal), tried[1].losses[-1])
 
     middle = (len(RATES["constant"]) - n_rates) // 2
@@ -204,10 +204,10 @@ def tune(problem: Problem, way: Way, speeds: np.ndarray, goal: float | None, n_r
         factors = [NEIGHBOR**-2, NEIGHBOR**-4]
     found += [trial(Setting(schedule, rate * factor)) for factor in factors]
     lowest, of_lowest = min(found, key=lambda tried: tried[1].losses[-1])
-    chosen, its_looks = min(found, key=cost)
+    chosen, its_curve = min(found, key=cost)
     tried = [setting.rate for setting, _ in found if setting.schedule == chosen.schedule]
     at_edge = chosen.rate in (min(tried), max(tried))
-    seconds = math.inf if goal is None else its_looks.time_to(goal)
+    seconds = math.inf if goal is None else its_curve.time_to(goal)
     return Tuned(chosen, lowest, of_lowest.losses[-1], len(found), at_edge, seconds)
 
 
@@ -278,7 +278,7 @@ def measure(
     one, alone = ALONE[0], np.ones(1)
     least = tune(problem, one, alone, None, n_rates)
     tuning_goal = (1.0 + TOLERANCE) * least.least
-    ends = [looks(problem, one, alone, least.lowest, seed, most_passes=GOAL_PASSES).losses[-1] for seed in seeds]
+    ends = [loss_curve(problem, one, alone, least.lowest, seed, most_passes=GOAL_PASSES).losses[-1] for seed in seeds]
     goal = (1.0 + TOLERANCE) * float(np.median(ends))
     log(f"goal {goal:.5g}, {least.lowest}")
     n_columns = problem.X.shape[1]
@@ -290,11 +290,11 @@ def measure(
             began = time.perf_counter()
             tuned = tune(problem, way, speeds, tuning_goal, n_rates)
             ideal = 1.0 / float(speeds.sum())
-            each: list[Looks] = []
+            each: list[LossCurve] = []
             for seed in seeds:
                 missed = sum(some.first(goal) is None for some in each) > len(seeds) // 2
                 end = ideal if missed else math.inf
-                each.append(looks(problem, way, speeds, tuned.setting, seed, goal, MOST_PASSES, ideal, end))
+                each.append(loss_curve(problem, way, speeds, tuned.setting, seed, goal, MOST_PASSES, ideal, end))
             places = [(some, some.first(goal)) for some in each]
             row = Row(
                 way.name,

@@ -8,13 +8,9 @@ The readings are in studies/readings/peers.json; the page and its picture are wr
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-import warnings
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +36,11 @@ from peers_runs import (
     network_rows,
     time_to,
 )
+from stored_study import Stored, StoredStudy
 
-from benchmarks import drawing, machine, problems, solvers
+from benchmarks import drawing, problems, solvers
 from benchmarks.markdown import NOTHING, number, table
 
-ROOT = Path(__file__).resolve().parents[1]
 # Title, and the seconds after which the fits of a setting end.
 SETS = {
     "covtype2": ("covtype", 0.6),
@@ -56,7 +52,8 @@ SETS = {
 }
 NETWORKS = ("fashion_mnist",)
 OURS = (ONE, TWO)
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "peers.json", ROOT / "docs" / "results" / "peers.md"
+LIBRARIES = ("parsgd", "numpy", "numba", "scikit-learn", "torch", "vowpalwabbit", "cyanure", "snapml")
+STUDY = StoredStudy("peers", libraries=LIBRARIES)
 # Colors of the peers in the picture; parsgd has that of all pages.
 COLORS = {
     "scikit-learn SGD": "#ef6c00",
@@ -301,58 +298,22 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     return "\n".join([text, *parts]) + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
-def about(command: str, seconds: float) -> dict:
-    """The date, machine, versions and command of a run."""
-    versions = machine.installed()
-    wanted = ("parsgd", "numpy", "numba", "scikit-learn", "torch", "vowpalwabbit", "cyanure", "snapml")
-    names = ", ".join(f"{name} {versions[name]}" for name in wanted if versions[name])
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = f"{day}, {machine.processor()}, {machine.cores()} cores,\nPython {sys.version.split()[0]}, {names}."
-    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
-
-
-def lines(stored: dict[str, dict]) -> str:
-    """The readings as JSON, a line for each data set."""
-    return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in stored.items()) + "\n}\n"
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure the data sets, store the readings after each, and write the page and its picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="DATASET")
-    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one pass or two; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
-    parser.add_argument("--stored", type=Path, help="JSON file of the readings (default: studies/readings/peers.json)")
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/peers.md); its picture is beside it")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept = given.stored or STORED
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in () if given.page_only else given.only:
-        title, limit_s = SETS[name]
+    parser = STUDY.parser(__doc__, SETS, "DATASET", "2,000 generated rows, one pass or two")
+    given = STUDY.parse(parser, arguments)
+
+    def measure_set(name: str, _: Stored) -> dict[str, Any]:
+        (title, limit_s), network = SETS[name], name in NETWORKS
         print(title, flush=True)
-        began = time.perf_counter()
-        problem = load(name, None if given.quick else given.folder)
-        network = name in NETWORKS
+        problem = load(name, given.folder)
         passes = (1, 2) if given.quick else NETWORK_PASSES if network else PASSES
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # fits of a few passes have not converged, and rates that are too large overflow
-            warnings.simplefilter("ignore")
-            rows, left_out = (network_rows if network else linear_rows)(problem)
-            seeds = SEEDS[:2] if given.quick else SEEDS
-            found = measure(rows, passes, limit_s, seeds, lambda text: print(f"  {text}", flush=True))
-        command = f"python studies/peers.py DATA_FOLDER --only {name}"
-        stored[name] = {
+        rows, left_out = (network_rows if network else linear_rows)(problem)
+        seeds = SEEDS[:2] if given.quick else SEEDS
+        found = measure(rows, passes, limit_s, seeds, lambda text: print(f"  {text}", flush=True))
+        problems.load.cache_clear()
+        solvers.in_precision.cache_clear()
+        return {
             "name": title,
             "network": network,
             "n_rows": problem.n_rows,
@@ -360,17 +321,12 @@ def main(arguments: list[str] | None = None) -> None:
             "n_classes": problem.n_classes,
             "left_out": left_out,
             **found,
-            "about": about(command, time.perf_counter() - began),
         }
-        # at once, so that an interrupted run keeps its readings
-        kept.write_text(lines(stored))
-        problems.load.cache_clear()
-        solvers.in_precision.cache_clear()
-        print(f"{name}: {stored[name]['about']['seconds']:.0f} s", flush=True)
-    written = given.out or PAGE_FILE
-    written.write_text(page(stored, "" if given.quick else observations()))
+
+    stored = STUDY.measure(given, measure_set)
+    STUDY.write(given, stored, page)
     if stored:
-        draw([stored[name] for name in SETS if name in stored], written.with_suffix(".svg"))
+        draw([stored[name] for name in SETS if name in stored], given.out.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -8,18 +8,11 @@ The readings are in studies/readings/planner.json; the page is written from all 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
-import time
-import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 if __name__ == "__main__":
     # a script has its own folder first in the path, and needs the root of the repository, too
@@ -27,14 +20,13 @@ if __name__ == "__main__":
 
 from planner_problems import BUSY, PASSES, PROBLEMS, QUICK, TEST_ROWS, load
 from planner_runs import NEAR, NEAR_BEST, SEEDS, TOLERANCE, TURNS, WORKERS, Cell, Planned, measure, restore, store
+from stored_study import Stored, StoredStudy
 
-from benchmarks import machine
 from benchmarks.markdown import NOTHING, number, table
 from parsgd.planning.trials.trial_budget import SECONDS
 from parsgd.viz import number_format
 
-ROOT = Path(__file__).resolve().parents[1]
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "planner.json", ROOT / "docs" / "results" / "planner.md"
+STUDY = StoredStudy("planner")
 PAGE = """# Results: the planner
 
 <!-- figures: python studies/planner.py DATA_FOLDER -->
@@ -211,66 +203,28 @@ def page(stored: dict[str, dict[str, Any]], reading: str = "") -> str:
     return text + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
-def about(command: str, seconds: float) -> dict[str, Any]:
-    """The date, machine, versions and command of a run."""
-    versions = machine.installed()
-    names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "scikit-learn"))
-    day = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = f"{day}, {machine.processor()}, {machine.cores()} cores,\nPython {sys.version.split()[0]}, {names}."
-    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure the problems, store the readings after each, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
+    parser = STUDY.parser(__doc__, PROBLEMS, "PROBLEM", "1,500 generated rows and one seed")
     parser.add_argument("--load", choices=("idle", "both"), default="both", help="with busy cores, too (default: both)")
-    parser.add_argument("--quick", action="store_true", help="1,500 generated rows and one seed; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
-    parser.add_argument(
-        "--stored", type=Path, help="JSON file of the readings (default: studies/readings/planner.json)"
-    )
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/planner.md)")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept = given.stored or STORED
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in () if given.page_only else QUICK if given.quick else given.only:
-        began = time.perf_counter()
+    given = STUDY.parse(parser, arguments)
+    given.only = QUICK if given.quick else given.only
+    sizes = {"seeds": SEEDS[:1], "turns": 1, "seconds": 0.5} if given.quick else {}
+
+    def measure_problem(name: str, _: Stored) -> dict[str, Any]:
         problem = load(name, given.folder)
-        sizes = {"seeds": SEEDS[:1], "turns": 1, "seconds": 0.5} if given.quick else {}
-        is_busy = given.load == "both" and name in (*BUSY, *QUICK)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # networks of a few passes have not converged, and steps that are too large overflow
-            warnings.simplefilter("ignore")
-            found = measure(problem, is_busy, **sizes)
-        stored[name] = {
-            "words": problem.words,
-            "rows": len(problem.y),
-            "columns": problem.X.shape[1],
-            "about": about(f"python studies/planner.py DATA_FOLDER --only {name}", time.perf_counter() - began),
-            **{state: store(planned) for state, planned in found.items()},
-        }
-        # at once, so that an interrupted run keeps its readings
-        kept.write_text(json.dumps(stored, indent=1) + "\n")
+        found = measure(problem, given.load == "both" and name in (*BUSY, *QUICK), **sizes)
         for state, planned in found.items():
             hits = share([cell.hit for cell in planned.cells])
             best, here = ratio(planned.times_best()), ratio(planned.times_best(here=True))
             print(
-                f"{name}, {state}: {hits} of {len(planned.cells)} cells; {best} and {here} times the best", flush=True
+                f"  {name}, {state}: {hits} of {len(planned.cells)} cells; {best} and {here} times the best",
+                flush=True,
             )
-        print(f"{name}: {stored[name]['about']['seconds']:.0f} s", flush=True)
-    (given.out or PAGE_FILE).write_text(page(stored, "" if given.quick else observations()))
+        size = {"words": problem.words, "rows": len(problem.y), "columns": problem.X.shape[1]}
+        return {**size, **{state: store(planned) for state, planned in found.items()}}
+
+    STUDY.write(given, STUDY.measure(given, measure_problem), page)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,11 @@ The readings are in studies/readings/scale.json; the page and its picture are wr
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +23,12 @@ if __name__ == "__main__":
 import datasets
 import scale_runs
 from scale_runs import CHUNK, COVTYPE_ALPHA, LARGE, LOGISTIC, MANY, MANY_ROWS, N_COLUMNS, SQUARES, TURNS
+from stored_study import Stored, StoredStudy
 
 from benchmarks import drawing, machine
 from benchmarks.apart import run_module
 from benchmarks.markdown import NOTHING, number, table
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 100_000_000)
 QUICK_CHUNK = 1_000
 # Arrays that are larger than this are left out, and files that would leave less of the disk free.
@@ -44,7 +41,7 @@ SERIES = {
     "files-2": ("files, logistic regression, n_jobs=2", "files", LOGISTIC, 2, ("#ef6c00", "^-")),
     "covtype-2": ("files, copies of covtype, n_jobs=2", "covtype", LOGISTIC, 2, ("#d32f2f", "v-")),
 }
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "scale.json", ROOT / "docs" / "results" / "scale.md"
+STUDY = StoredStudy("scale", libraries=("parsgd", "numpy", "numba", "pyarrow"))
 PAGE = """# Results: number of rows
 
 <!-- figures: python studies/scale.py DATA_FOLDER -->
@@ -186,22 +183,6 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     return "\n".join([text, *parts]) + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
-def about(command: str, seconds: float) -> dict:
-    """The date, machine, versions and command of a run."""
-    versions = machine.installed()
-    names = ", ".join(f"{name} {versions[name]}" for name in ("parsgd", "numpy", "numba", "pyarrow") if versions[name])
-    day, memory = datetime.now(UTC).strftime("%Y-%m-%d"), number(machine.memory_bytes() / 1e9)
-    processor = f"{machine.processor()}, {machine.cores()} cores, {memory} GB"
-    text = f"{day}, {processor},\nPython {sys.version.split()[0]}, {names}."
-    return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
-
-
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
@@ -257,39 +238,22 @@ def generated(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure the series, store the readings after each, and write the page and its picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=SERIES, default=list(SERIES), metavar="SERIES")
-    parser.add_argument("--quick", action="store_true", help="a few thousand rows; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
+    parser = STUDY.parser(__doc__, SERIES, "SERIES", "a few thousand rows")
     parser.add_argument("--scratch", type=Path, help="folder for temporary files of 5 GB (default: that of the system)")
-    parser.add_argument("--stored", type=Path, help="JSON file of the readings (default: studies/readings/scale.json)")
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/scale.md); its picture is beside it")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept = given.stored or STORED
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
+    given = STUDY.parse(parser, arguments)
     chunk = QUICK_CHUNK if given.quick else CHUNK
     sizes = (chunk, 2 * chunk, 4 * chunk) if given.quick else SIZES
     with tempfile.TemporaryDirectory(prefix="parsgd-scale-", dir=given.scratch) as scratch:
-        for name in () if given.page_only else given.only:
+
+        def measure_series(name: str, _: Stored) -> dict[str, Any]:
             print(SERIES[name][0], flush=True)
-            began = time.perf_counter()
-            data = None if given.quick else given.folder
-            readings, notes = measure(name, sizes, chunk, Path(scratch), data)
-            command = f"python studies/scale.py DATA_FOLDER --only {name}"
-            entry = {"readings": readings, "notes": notes, "about": about(command, time.perf_counter() - began)}
-            stored[name] = entry
-            # at once, so that an interrupted run keeps its readings
-            kept.write_text(json.dumps(stored, indent=1) + "\n")
-            print(f"{name}: {entry['about']['seconds']:.0f} s", flush=True)
-    written = given.out or PAGE_FILE
-    written.write_text(page(stored, "" if given.quick else observations()))
+            readings, notes = measure(name, sizes, chunk, Path(scratch), given.folder)
+            return {"readings": readings, "notes": notes}
+
+        stored = STUDY.measure(given, measure_series)
+    STUDY.write(given, stored, page)
     if stored:
-        draw(stored, written.with_suffix(".svg"))
+        draw(stored, given.out.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

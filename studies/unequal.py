@@ -8,13 +8,10 @@ The readings are in studies/readings/unequal.json; the page is written from all 
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
-import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,8 +21,9 @@ if __name__ == "__main__":
     # a script has its own folder first in the path, and needs the root of the repository, too
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from family import KINDS, about, cell, median
+from family import KINDS, cell, median
 from family_runs import BATCH, N_RATES, ONE, SEEDS, TEST_ROWS, TOLERANCE, TUNING_SEED, smaller
+from stored_study import Stored, StoredStudy
 from unequal_runs import (
     ALGORITHMS,
     MIXED,
@@ -41,7 +39,6 @@ from benchmarks.markdown import NOTHING, number, table
 from benchmarks.time_to_goal import tasks
 from benchmarks.time_to_goal.tuning import NEIGHBOR, PASSES
 
-ROOT = Path(__file__).resolve().parents[1]
 # Task of benchmarks/time_to_goal, most training rows, and fewest visits of a column.
 SETS = {
     "adult": ("adult", 100_000, 1),
@@ -50,7 +47,7 @@ SETS = {
     "news20": ("news20_softmax", 100_000, 30),
     "nycflights": ("nycflights", 100_000, 1),
 }
-STORED, PAGE_FILE = ROOT / "studies" / "readings" / "unequal.json", ROOT / "docs" / "results" / "unequal.md"
+STUDY = StoredStudy("unequal", one_core=True)
 MINI_BATCH = "mini-batch"
 NAMES = (*ALGORITHMS, MINI_BATCH)
 FIGURES = "<!-- figures: python studies/unequal.py DATA_FOLDER -->"
@@ -311,47 +308,22 @@ def page(stored: dict[str, dict], reading: str = "") -> str:
     return text + reading
 
 
-def observations() -> str:
-    """The observations, which are written by hand."""
-    written = STORED.with_suffix(".md")
-    return written.read_text() if written.exists() else ""
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Measure the data sets, store the readings after each, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of the real data; not needed with --quick")
-    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="DATASET")
-    parser.add_argument("--quick", action="store_true", help="2,000 generated rows, one rate, one seed; no measurement")
-    parser.add_argument("--page-only", action="store_true", help="write the page from the stored readings")
-    parser.add_argument(
-        "--stored", type=Path, help="JSON file of the readings (default: studies/readings/unequal.json)"
-    )
-    parser.add_argument("--out", type=Path, help="the page (default: docs/results/unequal.md)")
-    given = parser.parse_args(arguments)
-    if given.quick and None in (given.stored, given.out):
-        parser.error("--quick needs --stored and --out, because it measures nothing")
-    if given.folder is None and not (given.quick or given.page_only):
-        parser.error("a folder of real data is needed, except with --quick and --page-only")
-    kept, out = given.stored or STORED, given.out or PAGE_FILE
-    stored = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in () if given.page_only else given.only:
+    """Measure the data sets, store the readings after each, and write the page and its picture."""
+    parser = STUDY.parser(__doc__, SETS, "DATASET", "2,000 generated rows, one rate, one seed")
+    given = STUDY.parse(parser, arguments)
+    sizes = {"seeds": (1,), "n_rates": 1} if given.quick else {}
+
+    def measure_set(name: str, _: Stored) -> dict[str, Any]:
         task_name, most_rows, fewest_visits = SETS[name]
-        began = time.perf_counter()
-        task = smaller(tasks.load(task_name, None if given.quick else given.folder), most_rows, fewest_visits)
-        sizes = {"seeds": (1,), "n_rates": 1} if given.quick else {}
-        with warnings.catch_warnings(), np.errstate(all="ignore"), threadpool_limits(1, user_api="blas"):
-            # rates that are too large overflow
-            warnings.simplefilter("ignore")
+        task = smaller(tasks.load(task_name, given.folder), most_rows, fewest_visits)
+        with threadpool_limits(1, user_api="blas"):
             found = measure(task, lambda text: print(f"  {text}", flush=True), **sizes)
-        command = f"python studies/unequal.py DATA_FOLDER --only {name}"
-        entry = {**asdict(found), "task": name, "about": about(command, time.perf_counter() - began)}
-        stored[name] = entry
-        # at once, so that an interrupted run keeps its readings
-        kept.write_text(json.dumps(stored, indent=1) + "\n")
-        print(f"{name}: {entry['about']['seconds']:.0f} s", flush=True)
-    out.write_text(page(stored, "" if given.quick else observations()))
-    draw(load(stored), out.with_suffix(".png"))
+        return {**asdict(found), "task": name}
+
+    stored = STUDY.measure(given, measure_set)
+    STUDY.write(given, stored, page)
+    draw(load(stored), given.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from family_runs import (
     SEEDS,
     TOLERANCE,
     TUNING_SEED,
-    Looks,
+    LossCurve,
     MeanOfIterates,
     OneAverage,
     Way,
     at_edge,
     grid,
-    looks,
+    loss_curve,
     neighbors,
 )
 from family_runs import tune as tune_for_loss
@@ -171,14 +171,14 @@ def tune(task: Task, way: Way, goal: float, n_rates: int = N_RATES) -> Tuned:
 
     Fits end at the goal, and once they have taken longer than the best one so far, which changes no choice.
     """
-    found: list[tuple[Setting, Looks]] = []
+    found: list[tuple[Setting, LossCurve]] = []
 
-    def cost(trial: tuple[Setting, Looks]) -> tuple[float, float]:
+    def cost(trial: tuple[Setting, LossCurve]) -> tuple[float, float]:
         return trial[1].time_to(goal), trial[1].losses[-1]
 
     def fit(setting: Setting) -> None:
         least = min((cost(trial)[0] for trial in found), default=np.inf)
-        found.append((setting, looks(task, way, setting, PASSES, TUNING_SEED, goal, least)))
+        found.append((setting, loss_curve(task, way, setting, PASSES, TUNING_SEED, goal, least)))
 
     schedules = grid(task, n_rates)
     # AdaGrad first: it is mostly the best, so that the others end early
@@ -202,7 +202,7 @@ def measure(task: Task, log: Callable[[str], None], seeds: Sequence[int] = SEEDS
     one = every[0][1]
     least = tune_for_loss(task, one, None, n_rates)
     tuning_goal = (1.0 + TOLERANCE) * least.least
-    losses = [looks(task, one, least.lowest, PASSES, seed).losses[-1] for seed in seeds]
+    losses = [loss_curve(task, one, least.lowest, PASSES, seed).losses[-1] for seed in seeds]
     goal = (1.0 + TOLERANCE) * float(np.median(losses))
     log(f"goal {goal:.5g}, {words(least.lowest)}")
     found = Readings(task.name, task.kind, task.n_rows, task.X.shape[1], goal, words(least.lowest))
@@ -217,7 +217,7 @@ def measure(task: Task, log: Callable[[str], None], seeds: Sequence[int] = SEEDS
             if len(seeds) > 2 and passes.count(None) > len(seeds) // 2:
                 # the median is a miss already
                 break
-            each = looks(task, way, tuned.setting, MOST_PASSES, seed, goal)
+            each = loss_curve(task, way, tuned.setting, MOST_PASSES, seed, goal)
             reached = np.isfinite(each.to(goal))
             passes.append(float(each.to(goal)) if reached else None)
             times.append(float(each.time_to(goal)) if reached else None)

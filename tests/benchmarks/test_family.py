@@ -38,13 +38,13 @@ def row(family, name, workers, passes, tuned=2.0):
 
 
 def test_the_page_is_that_of_the_stored_readings(family):
-    stored = json.loads(family.STORED.read_text())
+    stored = json.loads(family.STUDY.stored.read_text())
     assert set(stored) <= set(family.SETS)
-    assert family.PAGE_FILE.read_text() == family.page(stored, family.observations())
+    assert family.STUDY.page.read_text() == family.page(stored, family.STUDY.observations())
 
 
 def test_every_row_of_a_model_has_the_same_number_of_fits(family):
-    for entry in json.loads(family.STORED.read_text()).values():
+    for entry in json.loads(family.STUDY.stored.read_text()).values():
         assert len({each["fits"] for each in entry["rows"]}) == 1
 
 
@@ -68,17 +68,17 @@ def test_a_quick_run_keeps_the_readings(family, capsys):
 @pytest.mark.parametrize("algorithm", [SimuParallel(), WeightedAverage()])
 def test_one_average_is_that_of_a_whole_fit(algorithm, runs, task):
     setting = runs.grid(task)[1][0]
-    found = runs.looks(task, runs.Way("one average", 4, runs.OneAverage()), setting, 2, 1)
+    found = runs.loss_curve(task, runs.Way("one average", 4, runs.OneAverage()), setting, 2, 1)
     model = task.estimator(setting, 2, 1, n_jobs=4, algorithm=algorithm, engine=Simulated()).fit(task.X, task.y)
     assert found.losses[-1] == pytest.approx(task.test_loss(model), rel=1e-5)
     assert found.passes == pytest.approx(np.arange(1, 21) / 10, abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["local, adaptive", "local, Nesterov (DiLoCo)", "asynchronous", "delayed"])
-def test_looks_end_with_the_loss_of_a_whole_fit_and_its_virtual_time(name, runs, task):
+def test_loss_curves_end_with_the_loss_of_a_whole_fit_and_its_virtual_time(name, runs, task):
     (way,) = [way for way in runs.ways(task, (4,)) if way.name == name]
     setting = runs.grid(task)[0][0]
-    found = runs.looks(task, way, setting, 2, 1)
+    found = runs.loss_curve(task, way, setting, 2, 1)
     model = task.estimator(setting, 2, 1, **way.arguments(task)).fit(task.X, task.y)
     assert found.losses[-1] == pytest.approx(task.test_loss(model), rel=1e-5)
     seconds = model.history_[-1]["seconds"]
@@ -88,8 +88,8 @@ def test_looks_end_with_the_loss_of_a_whole_fit_and_its_virtual_time(name, runs,
 def test_the_mean_of_iterates_is_that_of_the_adaptive_step(runs, task):
     # without probe rows the step is the mean of the workers, so that one worker's mean is its own
     setting, way = runs.grid(task)[0][1], runs.Way("mean", 1, LocalSGD(outer_optimizer=runs.MeanOfIterates()))
-    plain = runs.looks(task, runs.Way("plain", 1, LocalSGD()), setting, 2, 1)
-    mean = runs.looks(task, way, setting, 2, 1)
+    plain = runs.loss_curve(task, runs.Way("plain", 1, LocalSGD()), setting, 2, 1)
+    mean = runs.loss_curve(task, way, setting, 2, 1)
     assert mean.losses[0] == pytest.approx(plain.losses[0])
     assert mean.losses[-1] != plain.losses[-1]
 
@@ -97,11 +97,11 @@ def test_the_mean_of_iterates_is_that_of_the_adaptive_step(runs, task):
 def test_a_fit_ends_at_the_goal_and_without_progress(runs, task):
     way = runs.ways(task, (2,))[0]
     setting = runs.grid(task)[0][1]
-    whole = runs.looks(task, way, setting, 2, 1)
-    assert runs.looks(task, way, setting, 2, 1, whole.losses[3]).passes == whole.passes[:4]
+    whole = runs.loss_curve(task, way, setting, 2, 1)
+    assert runs.loss_curve(task, way, setting, 2, 1, whole.losses[3]).passes == whole.passes[:4]
     assert whole.to(whole.losses[3]) == pytest.approx(0.4)
     assert whole.to(0.0) == np.inf
-    diverging = runs.looks(task, way, {"learning_rate": "constant", "eta0": 1e6}, 2, 1)
+    diverging = runs.loss_curve(task, way, {"learning_rate": "constant", "eta0": 1e6}, 2, 1)
     assert diverging.losses[-1] == np.inf
     assert len(diverging.losses) <= 11
 

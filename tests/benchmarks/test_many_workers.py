@@ -32,13 +32,13 @@ def row(runs, workers, times, name="local"):
 
 
 def test_the_page_is_that_of_the_stored_readings(study):
-    stored = json.loads(study.STORED.read_text())
+    stored = json.loads(study.STUDY.stored.read_text())
     assert set(stored) <= set(study.PROBLEMS)
-    assert study.PAGE_FILE.read_text() == study.page(stored, study.observations())
+    assert study.STUDY.page.read_text() == study.page(stored, study.STUDY.observations())
 
 
 def test_every_row_has_the_same_number_of_fits(study):
-    for entry in json.loads(study.STORED.read_text()).values():
+    for entry in json.loads(study.STUDY.stored.read_text()).values():
         assert len({each["fits"] for each in entry["rows"]}) == 1
 
 
@@ -76,13 +76,13 @@ def test_pools_are_nested_and_speeds_at_most_1(runs):
 def test_a_fit_ends_at_the_goal_and_without_progress(runs):
     problem, way, speeds = runs.synthetic(None), runs.WAYS[5], runs.speeds_of(10)
     setting = runs.Setting("constant", 0.3)
-    whole = runs.looks(problem, way, speeds, setting, 1, most_passes=2)
+    whole = runs.loss_curve(problem, way, speeds, setting, 1, most_passes=2)
     assert whole.passes[-1] == pytest.approx(2.0, abs=0.1)
-    assert runs.looks(problem, way, speeds, setting, 1, whole.losses[3]).passes == whole.passes[:4]
+    assert runs.loss_curve(problem, way, speeds, setting, 1, whole.losses[3]).passes == whole.passes[:4]
     assert whole.time_to(0.0) == math.inf
     assert whole.loss_at(whole.times[2]) == whole.losses[2]
     assert whole.loss_at(0.0) == pytest.approx(math.log(2.0))
-    assert runs.looks(problem, way, speeds, runs.Setting("constant", 1e4), 1).losses[-1] == math.inf
+    assert runs.loss_curve(problem, way, speeds, runs.Setting("constant", 1e4), 1).losses[-1] == math.inf
 
 
 def test_the_slope_of_an_ideal_algorithm_is_minus_1(study, runs):

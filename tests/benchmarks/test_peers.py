@@ -42,9 +42,9 @@ def entry(peers, ours, theirs):
 
 
 def test_the_page_is_that_of_the_stored_readings(peers):
-    stored = json.loads(peers.STORED.read_text())
+    stored = json.loads(peers.STUDY.stored.read_text())
     assert set(stored) <= set(peers.SETS)
-    assert peers.PAGE_FILE.read_text() == peers.page(stored, peers.observations())
+    assert peers.STUDY.page.read_text() == peers.page(stored, peers.STUDY.observations())
     assert {row["settings"] for each in stored.values() for row in each["rows"]} <= {peers.BUDGET}
 
 

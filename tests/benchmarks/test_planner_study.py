@@ -29,9 +29,9 @@ def cell(planner, predicted=1.0, measured=1.0, outcome="known", **others):
 
 
 def test_the_page_is_that_of_the_stored_readings(planner):
-    stored = json.loads(planner.STORED.read_text())
+    stored = json.loads(planner.STUDY.stored.read_text())
     assert set(stored) <= set(planner.PROBLEMS)
-    assert planner.PAGE_FILE.read_text() == planner.page(stored, planner.observations())
+    assert planner.STUDY.page.read_text() == planner.page(stored, planner.STUDY.observations())
 
 
 @pytest.mark.alone

@@ -29,9 +29,9 @@ def runs(scale):
 
 
 def test_the_page_is_that_of_the_stored_readings(scale):
-    stored = json.loads(scale.STORED.read_text())
+    stored = json.loads(scale.STUDY.stored.read_text())
     assert set(stored) <= set(scale.SERIES)
-    assert scale.PAGE_FILE.read_text() == scale.page(stored, scale.observations())
+    assert scale.STUDY.page.read_text() == scale.page(stored, scale.STUDY.observations())
 
 
 def test_the_excess_log_loss_is_the_mean_of_many_rows(runs):

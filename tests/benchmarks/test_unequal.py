@@ -44,13 +44,13 @@ def readings(unequal, rows):
 
 
 def test_the_page_is_that_of_the_stored_readings(unequal):
-    stored = json.loads(unequal.STORED.read_text())
+    stored = json.loads(unequal.STUDY.stored.read_text())
     assert set(stored) <= set(unequal.SETS)
-    assert unequal.PAGE_FILE.read_text() == unequal.page(stored, unequal.observations())
+    assert unequal.STUDY.page.read_text() == unequal.page(stored, unequal.STUDY.observations())
 
 
 def test_every_row_has_the_same_number_of_fits(unequal):
-    stored = json.loads(unequal.STORED.read_text())
+    stored = json.loads(unequal.STUDY.stored.read_text())
     assert len({each["fits"] for entry in stored.values() for each in entry["rows"]}) == 1
 
 
@@ -78,10 +78,10 @@ def test_a_quick_run_keeps_the_readings(unequal, capsys):
 @pytest.mark.parametrize(
     "name", ["wait, adaptive", "balance=speed", "deadline=auto, steps", "seconds, uniform", "asynchronous"]
 )
-def test_looks_end_at_the_loss_and_the_virtual_time_of_a_whole_fit(name, runs, task):
+def test_loss_curves_end_at_the_loss_and_the_virtual_time_of_a_whole_fit(name, runs, task):
     (way,) = [way for pool, way in runs.ways(task) if (pool, way.name) == (runs.MIXED, name)]
     setting = runs.grid(task)[0][0]
-    found = runs.looks(task, way, setting, 2, 1)
+    found = runs.loss_curve(task, way, setting, 2, 1)
     model = task.estimator(setting, 2, 1, **way.arguments(task)).fit(task.X, task.y)
     assert found.losses[-1] == pytest.approx(task.test_loss(model), rel=1e-5)
     assert found.times[-1] == pytest.approx(model.history_[-1]["seconds"] / runs.PASS_SECONDS)
@@ -90,10 +90,10 @@ def test_looks_end_at_the_loss_and_the_virtual_time_of_a_whole_fit(name, runs, t
 def test_the_time_of_rounds_in_seconds_is_that_of_the_summed_speed(runs, task):
     speeds = runs.POOLS[runs.MIXED]
     way = runs.Way("rounds", len(speeds), LocalSGD(seconds=4 * runs.ROUND), speeds)
-    found = runs.looks(task, way, runs.grid(task)[0][0], 3, 1)
+    found = runs.loss_curve(task, way, runs.grid(task)[0][0], 3, 1)
     # whole examples of all workers
     assert found.times[-1] == pytest.approx(found.passes[-1] / sum(speeds))
-    waiting = runs.looks(task, runs.Way("waiting", len(speeds), LocalSGD(), speeds), runs.grid(task)[0][0], 3, 1)
+    waiting = runs.loss_curve(task, runs.Way("waiting", len(speeds), LocalSGD(), speeds), runs.grid(task)[0][0], 3, 1)
     assert waiting.times[-1] == pytest.approx(waiting.passes[-1] / (len(speeds) * min(speeds)), rel=0.05)
 
 
@@ -101,7 +101,7 @@ def test_the_time_of_rounds_in_seconds_is_that_of_the_summed_speed(runs, task):
 def test_one_average_in_time_is_that_of_a_whole_fit(rule, runs, task):
     speeds, setting, seconds = runs.POOLS[runs.MIXED], runs.grid(task)[0][0], 0.16 * runs.PASS_SECONDS
     way = runs.Way("one average", len(speeds), runs.OneAverageInTime(rule=rule, seconds=seconds / 2), speeds)
-    found = runs.looks(task, way, setting, 20, 1)
+    found = runs.loss_curve(task, way, setting, 20, 1)
     algorithm = SimuParallel(seconds=seconds) if rule == "uniform" else WeightedAverage(rule, seconds)
     arguments = {**way.arguments(task), "algorithm": algorithm}
     model = task.estimator(setting, 20, 1, **arguments).fit(task.X, task.y)
@@ -111,7 +111,7 @@ def test_one_average_in_time_is_that_of_a_whole_fit(rule, runs, task):
 def test_wp_has_uniform_weights_without_a_penalty(runs, task):
     speeds, setting = runs.POOLS[runs.MIXED], runs.grid(task)[1][0]
     uniform, wp = (
-        runs.looks(task, runs.Way(rule, 10, LocalSGD(seconds=runs.ROUND, rule=rule), speeds), setting, 2, 1)
+        runs.loss_curve(task, runs.Way(rule, 10, LocalSGD(seconds=runs.ROUND, rule=rule), speeds), setting, 2, 1)
         for rule in ("uniform", "wp")
     )
     assert wp == uniform

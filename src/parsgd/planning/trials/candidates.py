@@ -31,8 +31,8 @@ class Candidate:
     trials with several seeds, the noise of the goal, and repeated timings.  ``pass_s`` is the seconds per pass.
 
     ``basis`` is the source of the prediction: ``"rehearsed"`` for whole trial runs, ``"begun"`` for trials of the first
-    passes.  Without a prediction it is the reason: ``"undecided"`` if trials ended too early, near the goal or at odds,
-    ``"others"`` for no trial because those of better candidates failed, ``"no time"`` for no trial.
+    passes.  Without a prediction it is the reason: ``"undecided"`` if trials ended too early or near the goal, or
+    disagree, ``"others"`` for no trial because those of better candidates failed, ``"no time"`` for no trial.
     """
 
     n_workers: int
