@@ -17,7 +17,6 @@ from studies import datasets
 
 # Binary and one-vs-all logistic regression, softmax regression, least squares, and a network with one hidden layer.
 BINARY, ONE_VS_ALL, SOFTMAX, REGRESSION, NETWORK = "binary", "one-vs-all", "softmax", "regression", "network"
-HIDDEN, BATCH_SIZE = (30,), 10
 QUICK_ROWS, QUICK_TEST_ROWS = 2_000, 500
 
 Setting = dict[str, object]
@@ -44,7 +43,8 @@ ADAM, MOMENTUM = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 class Task:
     """Rows to train on, rows for the test loss, and the kind of model.
 
-    Classes are numbers from 0.  `alpha` is the penalty of linear models; the test loss has no penalty.
+    Classes are numbers from 0.  `alpha` is the penalty of linear models; the test loss has no penalty.  `hidden` and
+    `batch_size` are those of a network.
     """
 
     name: str
@@ -54,6 +54,8 @@ class Task:
     X_test: np.ndarray | sparse.csr_matrix
     y_test: np.ndarray
     alpha: float
+    hidden: tuple[int, ...] = ()
+    batch_size: int = 1
 
     @property
     def n_rows(self) -> int:
@@ -75,7 +77,8 @@ class Task:
         """An estimator that makes `n_epochs` passes, without a stopping rule."""
         common = {"max_iter": n_epochs, "random_state": seed, **workers}
         if self.kind == NETWORK:
-            network = {"hidden_layer_sizes": HIDDEN, "batch_size": BATCH_SIZE, "tol": 0.0, "n_iter_no_change": 10**6}
+            network = {"hidden_layer_sizes": self.hidden, "batch_size": self.batch_size}
+            network |= {"tol": 0.0, "n_iter_no_change": 10**6}
             return MLPClassifier(**{**network, **common, **setting})
         common |= {"tol": None, "alpha": self.alpha, "power_t": 0.25}
         if self.kind == REGRESSION:
@@ -155,12 +158,14 @@ def words(setting: Setting) -> str:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Kind of model, reader of the real data, generator of rows for quick runs, and penalty."""
+    """Kind of model, reader of the real data, generator of rows for quick runs, penalty, and shape of a network."""
 
     kind: str
     read: Callable[[Path], Split]
     generate: Callable[[int], tuple[object, np.ndarray]]
     alpha: float = 1e-6
+    hidden: tuple[int, ...] = ()
+    batch_size: int = 1
 
 
 def _words(n_rows: int) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -178,8 +183,18 @@ def _numbers_of_words(n_rows: int) -> tuple[sparse.csr_matrix, np.ndarray]:
     return X, (y - y.mean()) / y.std()
 
 
+def _covtype_classes(folder: Path) -> Split:
+    X, X_test, y, y_test = datasets.covtype(folder, classes=True)
+    return X, X_test, y - y.min(), y_test - y.min()
+
+
 def _dense(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     return normal_rows(n_rows, 54)
+
+
+def _dense_classes(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    X, _ = _dense(n_rows)
+    return X, (X[:, :7] + 0.5 * X[:, 7:14]).argmax(axis=1)
 
 
 def _images(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +213,9 @@ _RECIPES = {
     "adult": _Recipe(BINARY, datasets.adult, _words, 1e-5),
     "news20_one_vs_all": _Recipe(ONE_VS_ALL, datasets.news20, _classes_of_words),
     "news20_softmax": _Recipe(SOFTMAX, datasets.news20, _classes_of_words),
-    "fashion_mnist": _Recipe(NETWORK, datasets.fashion_mnist, _images),
+    "fashion_mnist": _Recipe(NETWORK, datasets.fashion_mnist, _images, hidden=(30,), batch_size=10),
+    "fashion_mnist_256": _Recipe(NETWORK, datasets.fashion_mnist, _images, hidden=(256,), batch_size=32),
+    "covtype_network": _Recipe(NETWORK, _covtype_classes, _dense_classes, hidden=(64, 32), batch_size=64),
 }
 NAMES = tuple(_RECIPES)
 
@@ -217,4 +234,4 @@ def load(name: str, folder: Path | None) -> Task:
     else:
         parts = _read(recipe.read, folder)
     X, X_test, y, y_test = parts
-    return Task(name, recipe.kind, X, y, X_test, y_test, recipe.alpha)
+    return Task(name, recipe.kind, X, y, X_test, y_test, recipe.alpha, recipe.hidden, recipe.batch_size)

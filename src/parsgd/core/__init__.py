@@ -9,8 +9,10 @@ A state is one flat, contiguous vector, so a merge is a weighted sum, a message 
 
 from parsgd.core.algorithm_protocol import (
     Algorithm,
+    MergeResult,
     OuterStepsAlgorithm,
     PlannedAlgorithm,
+    Work,
     has_outer_steps,
     is_planned,
 )
@@ -44,7 +46,6 @@ from parsgd.core.records import (
     CsrRows,
     DenseRows,
     FitState,
-    MergeResult,
     Report,
     RowBlock,
     Rows,
@@ -67,7 +68,13 @@ from parsgd.core.round_protocols import (
 )
 from parsgd.core.sgd_run import CompiledRoundsRun, RunningLoss, SGDRun, StartRun
 from parsgd.core.source_protocols import PARTITIONS, Shard, Source
-from parsgd.core.work import Work
+from parsgd.core.worker_state import (
+    OptimizerStateModel,
+    WorkerStateModel,
+    WorkerStateRun,
+    has_optimizer_state,
+    has_worker_state,
+)
 
 __all__ = [
     "MODEL_CAPABILITIES",
@@ -94,6 +101,7 @@ __all__ = [
     "LinearStateModel",
     "MergeResult",
     "Model",
+    "OptimizerStateModel",
     "OuterStepsAlgorithm",
     "PlainModel",
     "PlannedAlgorithm",
@@ -118,6 +126,8 @@ __all__ = [
     "Work",
     "WorkFn",
     "WorkerPool",
+    "WorkerStateModel",
+    "WorkerStateRun",
     "has_averaging",
     "has_compiled_gradients",
     "has_compiled_rounds",
@@ -125,8 +135,10 @@ __all__ = [
     "has_full_gradient",
     "has_gradients",
     "has_linear_state",
+    "has_optimizer_state",
     "has_outer_steps",
     "has_shared_steps",
+    "has_worker_state",
     "is_planned",
     "no_progress",
     "rest_slices",

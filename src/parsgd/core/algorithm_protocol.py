@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
 from parsgd.core.engine_protocols import ProgressCallback
 from parsgd.core.model_protocols import Model
-from parsgd.core.records import AlgorithmTraits, FitState, MergeResult, Report, Task, TaskSpec
+from parsgd.core.records import AlgorithmTraits, FitState, Report, Task, TaskSpec
 from parsgd.core.source_protocols import Shard
+
+
+class MergeResult(NamedTuple):
+    """Result of ``Algorithm.merge``: the next state and the merge weight of each report.
+
+    ``memory`` is passed back in the next :class:`FitState`.  ``answer`` is the state to return if the fit ended now;
+    None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
+    ``shard_fractions (n_workers,)`` are new fractions of the rows per worker, which take effect if an epoch ends with
+    this merge; None keeps the present shards.  ``work`` are the shares of the work by which the workers' schedule
+    steps are averaged; None means ``weights``.
+    """
+
+    state: np.ndarray
+    weights: np.ndarray
+    memory: Any = None
+    answer: np.ndarray | None = None
+    shard_fractions: np.ndarray | None = None
+    work: np.ndarray | None = None
 
 
 @runtime_checkable
@@ -166,6 +185,20 @@ class OuterStepsAlgorithm(PlannedAlgorithm, Protocol):
         next one.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """The algorithm and the model of a fit; called with a shard, a task and a progress callback, it runs the task.
+
+    The training loop passes it to an engine, which sends it to its workers.
+    """
+
+    algorithm: Algorithm
+    model: Model
+
+    def __call__(self, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
+        return self.algorithm.run(self.model, shard, task, progress)
 
 
 def is_planned(algorithm: Algorithm) -> TypeGuard[PlannedAlgorithm]:

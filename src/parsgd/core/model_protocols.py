@@ -17,10 +17,10 @@ from parsgd.core.sgd_run import SGDRun
 # Capabilities of a model and the contract of each.  An engine must offer all others that an algorithm requires.
 # gradients: GradientModel;  averaging: AveragingModel;  linear_state: LinearStateModel;  shared_steps: SharedModel;
 # full_gradient: FullGradientModel;  features: FeatureModel;  compiled_rounds: CompiledRoundsModel;
-# compiled_gradients: CompiledGradientsModel.
+# compiled_gradients: CompiledGradientsModel;  worker_state: WorkerStateModel;  optimizer_state: OptimizerStateModel.
 MODEL_CAPABILITIES = frozenset(
     {"gradients", "averaging", "linear_state", "shared_steps", "full_gradient", "features"}
-    | {"compiled_rounds", "compiled_gradients"}
+    | {"compiled_rounds", "compiled_gradients", "worker_state", "optimizer_state"}
 )
 
 
@@ -49,7 +49,8 @@ class Model(Protocol):
         (:class:`GradientModel`), ``"averaging"`` (:class:`AveragingModel`), ``"linear_state"``
         (:class:`LinearStateModel`), ``"shared_steps"`` (:class:`SharedModel`), ``"full_gradient"``
         (:class:`FullGradientModel`), ``"features"`` (:class:`FeatureModel`), ``"compiled_rounds"``
-        (:class:`CompiledRoundsModel`) and ``"compiled_gradients"`` (:class:`CompiledGradientsModel`).
+        (:class:`CompiledRoundsModel`), ``"compiled_gradients"`` (:class:`CompiledGradientsModel`), ``"worker_state"``
+        (:class:`WorkerStateModel`) and ``"optimizer_state"`` (:class:`OptimizerStateModel`).
     unavailable : mapping of str to str
         Capabilities that the present parameters prevent.  Each value names the parameter and a remedy, and appears in
         the error message.

@@ -185,6 +185,12 @@ class Task:
         True if the report must contain ``visits``.
     owned : bool
         True if the worker may modify ``state``, because nothing else reads it.
+    last_round : int
+        Round of this worker's last task with a report; -1 if there is none.
+    worker_state : object
+        State of the worker after that task (:class:`WorkerStateModel`), if the driver has it.
+    returns_worker_state : bool
+        True if the report must contain the worker's state.
     """
 
     worker: int
@@ -201,6 +207,9 @@ class Task:
     schedule_step_size: float = 1.0
     counts_visits: bool = False
     owned: bool = False
+    last_round: int = -1
+    worker_state: Any = None
+    returns_worker_state: bool = False
 
 
 class Totals(NamedTuple):
@@ -278,6 +287,8 @@ class Report:
         assumes that every example has every feature.
     sparse_state : SparseState or None
         Final state and visits of a task that asked for visits and made few.  ``state`` is then empty.
+    worker_state : object
+        State of the worker after the task, if the task asks for it.
     """
 
     worker: int
@@ -296,6 +307,7 @@ class Report:
     diverged: bool = False
     visits: np.ndarray | None = None
     sparse_state: SparseState | None = None
+    worker_state: Any = None
 
     @property
     def n_bytes(self) -> int:
@@ -380,21 +392,3 @@ class FitState:
         2
         """
         return self.n_workers - len(self.lost)
-
-
-class MergeResult(NamedTuple):
-    """Result of ``Algorithm.merge``: the next state and the merge weight of each report.
-
-    ``memory`` is passed back in the next :class:`FitState`.  ``answer`` is the state to return if the fit ended now;
-    None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
-    ``shard_fractions (n_workers,)`` are new fractions of the rows per worker, which take effect if an epoch ends with
-    this merge; None keeps the present shards.  ``work`` are the shares of the work by which the workers' schedule
-    steps are averaged; None means ``weights``.
-    """
-
-    state: np.ndarray
-    weights: np.ndarray
-    memory: Any = None
-    answer: np.ndarray | None = None
-    shard_fractions: np.ndarray | None = None
-    work: np.ndarray | None = None

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from parsgd.core import Algorithm, Engine, Model, Source, Work
+from parsgd.core import Algorithm, Engine, Model, Source, Work, has_worker_state
 from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
@@ -113,6 +113,8 @@ def fit(
             progress=progress,
             checkpointer=checkpointer,
             epoch_callback=epoch_callback,
+            # a cluster may run the next task of a worker in another process
+            returns_worker_states=has_worker_state(model) and (checkpointer is not None or engine.on_cluster),
         )
         # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state
         del state

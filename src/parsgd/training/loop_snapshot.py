@@ -38,6 +38,7 @@ def take_snapshot(loop: Loop, seconds: float, outcome: Outcome | None = None) ->
         under_way=tuple(sorted(busy, key=lambda task: (task.round, task.worker))),
         seconds=seconds,
         outcome=outcome,
+        worker_states=tuple(state for _, state in loop.kept) if loop.returns_worker_states else (),
     )
 
 
@@ -53,6 +54,8 @@ def restore_snapshot(loop: Loop, found: Snapshot) -> None:
     loop.shard_fractions, loop.cursors = found.shard_fractions, list(found.cursors)
     loop.history = list(found.history)
     loop.stopping.resume_from(found.best, found.idle, found.scores, found.best_state)
+    if found.worker_states:
+        loop.kept = [(-1, state) for state in found.worker_states]
     for task in found.under_way:
         loop.tasks[task.worker] = task
     loop.busy = [task.worker for task in found.under_way]

@@ -60,6 +60,7 @@ class Loop:
     progress: ProgressTracker
     checkpointer: Checkpointer | None = None
     epoch_callback: EpochCallback | None = None
+    returns_worker_states: bool = False
     lr_scale: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
     examples: int = 0
@@ -69,6 +70,8 @@ class Loop:
     def __post_init__(self) -> None:
         self.lr_scale = np.ones(self.model.n_outputs)
         self.traits: AlgorithmTraits = self.algorithm.traits
+        # True if the workers step on an array in shared memory
+        self.shares_memory: bool = "shared_memory" in self.traits.requires
         self.n_rows: int = self.source.n_rows
         self.shard_rows: list[int] = [shard.n_rows for shard in self.shards]
         self.cursors: list[int] = [0] * self.n_workers
@@ -81,6 +84,8 @@ class Loop:
         self.busy: Sequence[int] = ()
         self.seconds: float = 0.0
         self.failures: list[int] = [0] * self.n_workers
+        # round of each worker's last report, and the state of the worker after it if the driver has it
+        self.kept: list[tuple[int, Any]] = [(-1, None)] * self.n_workers
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order of their tasks, and results that arrived before their turn
         self.turns: deque[int] = deque()
@@ -153,11 +158,6 @@ class Loop:
         self.progress.resume_from(self.cursors)
         longer = found.outcome in (Outcome.MAX_EPOCHS, Outcome.STOPPED) and self.epochs < self.max_epochs
         return None if longer else found.outcome
-
-    @property
-    def shares_memory(self) -> bool:
-        """True if the workers step on an array in shared memory."""
-        return "shared_memory" in self.traits.requires
 
     def last_task(self, worker: int) -> Task:
         """Return the last task of a worker that was sent one."""
@@ -313,6 +313,7 @@ class Loop:
     def task(self, fit_state: FitState, worker: int) -> Task:
         """Create the next task of a worker."""
         spec = self.algorithm.next_task(fit_state, worker)
+        last_round, worker_state = self.kept[worker]
         budget = replace(spec.budget, stopping=self.stopping) if self.traits.one_shot else spec.budget
         return Task(
             worker,
@@ -327,6 +328,9 @@ class Loop:
             source_rows=self.n_rows,
             schedule_step_size=spec.schedule_step_size,
             counts_visits=self.traits.reports_visits and self.n_workers > 1,
+            last_round=last_round,
+            worker_state=worker_state,
+            returns_worker_state=self.returns_worker_states,
         )
 
     def record_merge(
@@ -350,6 +354,7 @@ class Loop:
         self.round += 1
         for report in reports:
             self.cursors[report.worker] += report.examples
+            self.kept[report.worker] = report.round, report.worker_state
         self.examples += sum(report.examples for report in reports)
         self.epoch_examples += sum(report.examples for report in reports)
         self.epoch_objective += sum(report.objective for report in reports)

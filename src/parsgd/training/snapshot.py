@@ -23,7 +23,7 @@ class Snapshot:
     The training loop makes it and resumes from it.  ``shard_fractions`` are those of the present shards, None for equal
     ones.  ``best, idle, scores, best_state`` are the memory of the stopping rule.  ``under_way`` are the unanswered
     tasks in the order of sending; a resumed fit sends them again.  ``seconds`` is the duration of the fit so far, and
-    ``outcome`` its outcome, None if it has not ended.
+    ``outcome`` its outcome, None if it has not ended.  ``worker_states`` are those of the model's workers.
     """
 
     state: np.ndarray
@@ -46,6 +46,7 @@ class Snapshot:
     under_way: tuple[Task, ...]
     seconds: float
     outcome: Outcome | None
+    worker_states: tuple[Any, ...] = ()
 
     @property
     def ended(self) -> bool:

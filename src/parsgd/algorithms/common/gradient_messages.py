@@ -9,7 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from parsgd.algorithms.merging.merge_weights import by_examples
-from parsgd.core import FitState, MergeResult, Model, ProgressCallback, Report, Rows, Task, has_averaging, has_gradients
+from parsgd.core import (
+    FitState,
+    MergeResult,
+    Model,
+    ProgressCallback,
+    Report,
+    Rows,
+    Task,
+    has_averaging,
+    has_gradients,
+    has_optimizer_state,
+)
 from parsgd.errors import diverged
 
 # Batch size for models with batches of one row: a message per row would cost more than its gradient.
@@ -60,18 +71,24 @@ def report_gradient(model: Model, task: Task, part: BatchSlice, progress: Progre
 
 
 def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: Sequence[np.ndarray]) -> MergeResult:
-    """Apply one step of the model's solver along the sum of the reported gradients."""
+    """Apply one step of the model's solver along the sum of the reported gradients.
+
+    An optimizer state outside of the model's state is the memory of the algorithm.
+    """
     weights = by_examples([report.examples for report in reports])
     if not weights.any():
-        return MergeResult(fit_state.state, weights)
+        return MergeResult(fit_state.state, weights, fit_state.memory)
     total = gradients[0].copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for gradient in gradients[1:]:
             total += gradient
     model = fit_state.model
     assert has_gradients(model)
-    state = model.apply_gradient(fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
-    return MergeResult(state, weights)
+    step = (fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
+    if has_optimizer_state(model):
+        state, optimizer_state = model.optimizer_step(*step, fit_state.memory)
+        return MergeResult(state, weights, optimizer_state)
+    return MergeResult(model.apply_gradient(*step), weights)
 
 
 class _Loss:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from parsgd.core import (
     ProgressCallback,
     Report,
     RowBlock,
+    SGDRun,
     Shard,
     StartRun,
     StoppingCriterion,
@@ -21,11 +23,15 @@ from parsgd.core import (
     Totals,
     has_averaging,
     has_features,
+    has_worker_state,
 )
 from parsgd.core.padded import private_copy
 from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold, set_has_other_workers
 from parsgd.utils import first_use
+
+if TYPE_CHECKING:
+    from parsgd.core import WorkerStateRun
 
 # Target duration of a call into compiled code: Ctrl-C, deadlines and the progress bar wait for at most one call.
 _CHUNK_SECONDS = 0.02
@@ -94,8 +100,19 @@ class _Run:
         self.chunk = max(1, int(_FIRST_CHUNK_VALUES / max(shard.cost, 1.0)))
         self.most = task.budget.examples
         self.visits = _new_visits(model, task.budget.examples) if task.counts_visits else None
-        self.sgd_run = start_run(state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size)
+        self.sgd_run = self._start_run(start_run)
         self.started = time.perf_counter()
+
+    def _start_run(self, start_run: StartRun) -> SGDRun:
+        task = self.task
+        if has_worker_state(self.model):
+            return self.model.worker_run(self.state, task, self.lr_scale)
+        return start_run(self.state, task.schedule_step, self.lr_scale, task.seed, task.schedule_step_size)
+
+    def _worker_state(self) -> Any:
+        """Return the state of the worker, if the task asks for it."""
+        asked = self.task.returns_worker_state and has_worker_state(self.model)
+        return cast("WorkerStateRun", self.sgd_run).worker_state() if asked else None
 
     def report(self, bounds_contraction: bool) -> Report:
         task, model, sgd_run = self.task, self.model, self.sgd_run
@@ -130,6 +147,7 @@ class _Run:
             epoch_log=tuple(self.epoch_log),
             diverged=self.diverged,
             visits=self.visits,
+            worker_state=self._worker_state(),
         )
         if self.visits is None or not has_features(model):
             return report

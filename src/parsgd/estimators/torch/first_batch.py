@@ -1,0 +1,94 @@
+"""Check of a module on its first batch, before any worker starts."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+
+from parsgd.core import Source
+from parsgd.errors import InvalidArgumentError
+from parsgd.models.torch import random_states
+from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device
+from parsgd.models.torch.flat_layout import constants
+from parsgd.models.torch.torch_model import TorchModel
+
+# Examples of the batch: BatchNorm needs at least two.
+_MOST_EXAMPLES = 16
+
+
+def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> bool:
+    """Run a copy of the module forward and backward on a few examples, and return True if it draws random numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the module or the loss fails, the loss is not a scalar, a trained parameter gets no gradient, or an integer
+        buffer changes.
+    """
+    device = torch.device(model.device)
+    with random_states.preserved(device):
+        shard = source.split(1, 0, "contiguous")[0]
+        try:
+            rows, order = next(iter(shard.blocks(0, 0)))
+            batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
+        finally:
+            shard.close()
+        module = copy.deepcopy(model.module).to(device).train()
+        tables = {name: buffer.clone() for name, buffer in constants(module)}
+        before = torch.get_rng_state()
+        loss = _loss(model, module, batch)
+        draws = not torch.equal(before, torch.get_rng_state())
+        check_loss(loss)
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            raise InvalidArgumentError(f"The gradient of the first batch failed: {error}.") from error
+    unused = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    if unused and not allow_unused:
+        raise InvalidArgumentError(
+            f"The loss of the first batch does not depend on the parameters {', '.join(unused[:5])}"
+            f"{' and others' if len(unused) > 5 else ''}. Freeze them (requires_grad=False), or pass allow_unused=True."
+        )
+    changed = [name for name, buffer in constants(module) if not torch.equal(tables[name], buffer)]
+    if changed:
+        raise InvalidArgumentError(
+            f"The buffer {changed[0]!r} of the module changes in training, and workers cannot average it: it is a table"
+            " of integers or booleans. Store it as floating-point numbers."
+        )
+    return draws
+
+
+def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tensor:
+    kind = model.autocast
+    try:
+        with torch.autocast(module_device(module), dtype=kind and getattr(torch, kind), enabled=kind is not None):
+            return batch_loss(module, model.loss, batch)
+    except InvalidArgumentError:
+        raise
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"The module or its loss failed on the first batch, {described(batch)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def module_device(module: torch.nn.Module) -> str:
+    """Return the type of the device of the module's parameters."""
+    return next(module.parameters()).device.type
+
+
+def described(batch: Any) -> str:
+    """Return types and shapes of a batch.
+
+    >>> described((torch.zeros(2, 3), torch.zeros(2)))
+    '(float32 (2, 3), float32 (2,))'
+    """
+    if isinstance(batch, torch.Tensor):
+        return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+    if isinstance(batch, dict):
+        return "{" + ", ".join(f"{name}: {described(part)}" for name, part in batch.items()) + "}"
+    if isinstance(batch, (list, tuple)):
+        return "(" + ", ".join(map(described, batch)) + ")"
+    return type(batch).__name__ if not isinstance(batch, np.ndarray) else f"array {batch.shape}"

@@ -1,0 +1,202 @@
+"""Any PyTorch module as a model: its tensors are the state, and its optimizer makes the steps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from parsgd.core import PlainModel, Task, Totals
+from parsgd.models.torch import random_states
+from parsgd.models.torch.batch_loss import Loss
+from parsgd.models.torch.flat_layout import FlatLayout
+from parsgd.models.torch.torch_run import TorchRun
+from parsgd.models.torch.worker_session import WorkerSession
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
+_DIVERGED = (
+    "The training of the module diverged in epoch {epoch}: {what}. Use a smaller learning rate, clip_norm, or scaled"
+    " inputs."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TorchModel(PlainModel):
+    """A module, its loss, and how its optimizer is made.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module; every worker trains a copy.
+    loss : callable or None
+        Mean loss of a batch from output and target; None if the module returns it
+        (:func:`~parsgd.models.torch.batch_loss.batch_loss`).
+    optimizer : callable
+        Makes an optimizer from a list of parameters.
+    layout : FlatLayout
+        Places of the tensors in the state.
+    batch_size, micro_batch_size : int
+        Examples per step, and per backward pass (gradient accumulation).
+    scheduler : callable or None
+        Makes a learning-rate scheduler from an optimizer.
+    scheduler_interval : {"step", "epoch"}
+        When the scheduler advances.
+    clip_norm : float or None
+        Largest norm of the gradient of a step.
+    autocast : str or None
+        Type of ``torch.autocast``, such as ``"bfloat16"``.
+    device : str
+        Device of the workers.
+    n_threads : int
+        Threads of PyTorch within each worker.
+    keeps_optimizer : bool
+        True if a worker's optimizer continues from round to round; False: every round begins with a new one.
+    """
+
+    module: torch.nn.Module
+    loss: Loss | None
+    optimizer: OptimizerFactory
+    layout: FlatLayout
+    batch_size: int = 32
+    micro_batch_size: int = 32
+    scheduler: Callable[[torch.optim.Optimizer], Any] | None = None
+    scheduler_interval: str = "epoch"
+    clip_norm: float | None = None
+    autocast: str | None = None
+    device: str = "cpu"
+    n_threads: int = 1
+    keeps_optimizer: bool = True
+    # sessions of the workers of this process by number, and those for gradients, which any thread may take
+    _sessions: dict[int, WorkerSession] = field(init=False, default_factory=dict[int, WorkerSession], repr=False)
+    _spare: list[WorkerSession] = field(init=False, default_factory=list[WorkerSession], repr=False)
+    _lock: Any = field(init=False, default_factory=threading.Lock, repr=False)
+
+    divergence = _DIVERGED
+    capabilities: ClassVar[frozenset[str]] = frozenset({"worker_state", "gradients", "optimizer_state"})
+    unavailable: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "averaging": "probe rows, learned weights and adaptive outer steps are for linear models and networks",
+            "shared_steps": "modules do not train on shared arrays",
+            "features": "merges per coordinate are for linear models and networks",
+        }
+    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _sessions={}, _spare=[], _lock=threading.Lock())
+
+    @property
+    def nonnegative(self) -> slice:
+        # merges with negative weights could make a running variance negative
+        return slice(self.layout.first_buffer, self.layout.size)
+
+    def init(self, seed: int) -> np.ndarray:
+        """Return the present parameters and buffers of the module."""
+        return self.layout.read(self.module, np.zeros(self.layout.size, dtype=self.layout.dtype))
+
+    # -- steps on a worker ---------------------------------------------------------------------------------------------
+
+    def sgd_run(
+        self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
+    ) -> TorchRun:
+        return TorchRun(self, WorkerSession(self), state, schedule_step, seed)
+
+    def worker_run(self, state: np.ndarray, task: Task, lr_scale: np.ndarray) -> TorchRun:
+        session = self._sessions.get(task.worker)
+        if session is None or session.last_round != task.last_round:
+            # the first task, or the rows of a worker that was lost
+            session = self._sessions[task.worker] = WorkerSession(self)
+            if task.worker_state is not None:
+                TorchRun.restore(session, task.worker_state)
+        elif not self.keeps_optimizer:
+            session.renew_optimizer()
+        session.last_round = task.round
+        return TorchRun(self, session, state, task.schedule_step, task.seed)
+
+    # -- gradients -----------------------------------------------------------------------------------------------------
+
+    def gradient_sum(
+        self, state: np.ndarray, rows: Any, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
+    ) -> tuple[np.ndarray, Totals]:
+        """Return the summed gradient of examples ``batch[first:end]``, and the changes of buffers times their number."""
+        out = np.zeros(self.layout.size + 1, dtype=self.layout.dtype)
+        n, loss = end - first, 0.0
+        if n == 0:
+            return out, Totals(0, 0, np.zeros(1), np.zeros(1))
+        session = self._take_session()
+        with random_states.preserved(session.device):
+            random_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
+            before, n_threads = state, torch.get_num_threads()
+            torch.set_num_threads(self.n_threads)
+            session.load(state)
+            for at in range(first, end, self.micro_batch_size):
+                part = batch[at : min(at + self.micro_batch_size, end)]
+                loss += session.add_gradient(rows, part, len(part)) * len(part)
+            torch.set_num_threads(n_threads)
+        after = np.empty_like(state)
+        session.store(after)
+        buffers = slice(self.layout.first_buffer, self.layout.size)
+        out[buffers] = (after[buffers] - before[buffers]) * n
+        vector = torch.from_numpy(out)
+        for slot, parameter in zip(self._trained, session.parameters, strict=True):
+            if parameter.grad is not None:
+                vector[slot.start : slot.stop].copy_(parameter.grad.reshape(-1))
+                parameter.grad = None
+        out[-1] = n
+        self._give_back(session)
+        totals = np.array([loss])
+        return out, Totals(n, 1, totals, totals)
+
+    def apply_gradient(
+        self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
+    ) -> np.ndarray:
+        """Make the first step of a new optimizer."""
+        return self.optimizer_step(state, slopes, schedule_step, lr_scale, None)[0]
+
+    def optimizer_step(
+        self, state: np.ndarray, gradients: np.ndarray, schedule_step: float, lr_scale: np.ndarray, optimizer_state: Any
+    ) -> tuple[np.ndarray, Any]:
+        session = self._take_session()
+        session.load(state)
+        if optimizer_state is None:
+            session.renew_optimizer()
+        else:
+            session.set_optimizer_state(optimizer_state)
+        mean = torch.from_numpy(gradients[:-1] / gradients[-1])
+        for slot, parameter in zip(self._trained, session.parameters, strict=True):
+            values = mean[slot.start : slot.stop].view(parameter.shape)
+            parameter.grad = values.to(parameter.device, parameter.dtype)
+        session.step()
+        after = np.empty_like(state)
+        session.store(after)
+        buffers = slice(self.layout.first_buffer, self.layout.size)
+        after[buffers] = state[buffers] + mean[buffers].numpy()
+        kept = session.optimizer_state()
+        self._give_back(session)
+        return after, kept
+
+    @property
+    def _trained(self) -> list[Any]:
+        return [slot for slot in self.layout.slots if not slot.is_buffer]
+
+    def _take_session(self) -> WorkerSession:
+        with self._lock:
+            if self._spare:
+                return self._spare.pop()
+        return WorkerSession(self)
+
+    def _give_back(self, session: WorkerSession) -> None:
+        with self._lock:
+            self._spare.append(session)
+
+
+def _seed_of(seed: int, schedule_step: float, first: int) -> int:
+    """Return a seed for the slice of a batch that begins at ``first``."""
+    return int(np.random.SeedSequence((seed, int(schedule_step), first)).generate_state(1)[0])

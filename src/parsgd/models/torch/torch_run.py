@@ -1,0 +1,116 @@
+"""A run of optimizer steps on a module."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from parsgd.core import SGDRun, Totals
+from parsgd.models.torch import random_states
+from parsgd.models.torch.random_states import from_numbers, to_numbers
+
+if TYPE_CHECKING:
+    from parsgd.models.torch.torch_model import TorchModel
+    from parsgd.models.torch.worker_session import WorkerSession
+
+
+class TorchRun(SGDRun):
+    """A run on a state, in place, with the module and the optimizer of a session.
+
+    While it runs, the global random generators continue those of the session, and PyTorch uses the model's number of
+    threads; :meth:`finalize` restores both.
+    """
+
+    def __init__(self, model: TorchModel, session: WorkerSession, state: np.ndarray, schedule_step: float, seed: int):
+        self.model, self.session, self.state = model, session, state
+        self.step = schedule_step
+        self.examples = self.steps = 0
+        self.loss_sum = 0.0
+        self.seed = seed
+        # random states and number of threads outside of the run; None while it does not run
+        self.outside: tuple[random_states.RandomStates, int] | None = None
+        session.load(state)
+
+    @property
+    def schedule_step(self) -> float:
+        return self.step
+
+    def run(self, rows: Any, order: np.ndarray, start: int, stop: int) -> None:
+        """Make a step per batch of ``order[start:stop]``, and end the epoch with the last row of the last block."""
+        try:
+            self._run(rows, order, start, stop)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _run(self, rows: Any, order: np.ndarray, start: int, stop: int) -> None:
+        model, session = self.model, self.session
+        self._enter()
+        for begin in range(start, stop, model.batch_size):
+            batch = order[begin : min(begin + model.batch_size, stop)]
+            for at in range(0, len(batch), model.micro_batch_size):
+                part = batch[at : at + model.micro_batch_size]
+                self.loss_sum += session.add_gradient(rows, part, len(part) / len(batch)) * len(part)
+            session.step()
+            self.examples += len(batch)
+            self.steps += 1
+            self.step += 1.0
+        if start < stop == len(order) and getattr(rows, "ends_epoch", True):
+            session.end_epoch()
+
+    def mean_loss(self) -> float:
+        return self.loss_sum / max(self.examples, 1)
+
+    def take_totals(self) -> Totals:
+        loss = np.array([self.loss_sum])
+        totals = Totals(self.examples, self.steps, loss, loss)
+        self.examples = self.steps = 0
+        self.loss_sum = 0.0
+        return totals
+
+    def _enter(self) -> None:
+        """Continue the random generators of the session, with the model's number of threads."""
+        if self.outside is not None:
+            return
+        session = self.session
+        self.outside = random_states.capture(session.device), torch.get_num_threads()
+        torch.set_num_threads(self.model.n_threads)
+        if session.states is None:
+            random_states.seed_all(self.seed, session.device)
+        else:
+            random_states.restore(session.states, session.device)
+
+    def _leave(self) -> None:
+        """Keep the random states of the session, and restore those outside of the run."""
+        if self.outside is None:
+            return
+        session, (states, n_threads) = self.session, self.outside
+        session.states = random_states.capture(session.device)
+        random_states.restore(states, session.device)
+        torch.set_num_threads(n_threads)
+        self.outside = None
+
+    def finalize(self) -> None:
+        """Write the module's tensors to the state, and restore random generators and threads."""
+        self._leave()
+        self.session.store(self.state)
+
+    @contextlib.contextmanager
+    def finalized(self) -> Generator[None]:
+        self.session.store(self.state)
+        yield
+
+    def worker_state(self) -> dict[str, Any]:
+        """Return the optimizer's state and the random states of the worker."""
+        states = self.session.states
+        return {**self.session.optimizer_state(), "random": None if states is None else to_numbers(states)}
+
+    @staticmethod
+    def restore(session: WorkerSession, state: dict[str, Any]) -> None:
+        """Let a session continue from a state of :meth:`worker_state`."""
+        session.set_optimizer_state(state)
+        session.states = None if state["random"] is None else from_numbers(state["random"])
