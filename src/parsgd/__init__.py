@@ -25,15 +25,18 @@ __version__ = "0.1.0"
 
 # Module that defines each name.
 _MODULE_OF = {
+    "AsyncDiLoCo": "algorithms.async_diloco",
     "AsyncLocalSGD": "algorithms.async_local_sgd",
     "Checkpoint": "checkpointing",
     "DelayedSGD": "algorithms.delayed",
+    "DiLoCo": "algorithms.diloco",
     "ElasticAveraging": "algorithms.elastic",
     "Hogwild": "algorithms.hogwild",
     "LocalSGD": "algorithms.local_sgd",
     "MLPClassifier": "estimators.network.mlp_classifier",
     "MLPRegressor": "estimators.network.mlp_regressor",
     "MiniBatch": "algorithms.minibatch",
+    "PostLocalSGD": "algorithms.post_local_sgd",
     "Processes": "engines.processes.process_engine",
     "SGDClassifier": "estimators.linear.sgd_classifier",
     "SGDOneClassSVM": "estimators.linear.one_class_svm",

@@ -11,9 +11,12 @@ ALGORITHMS = {
     "simuparallel": "parsgd.algorithms.simuparallel:SimuParallel",
     "weighted": "parsgd.algorithms.weighted_average:WeightedAverage",
     "local": "parsgd.algorithms.local_sgd:LocalSGD",
+    "diloco": "parsgd.algorithms.diloco:DiLoCo",
+    "post_local": "parsgd.algorithms.post_local_sgd:PostLocalSGD",
     "minibatch": "parsgd.algorithms.minibatch:MiniBatch",
     "delayed": "parsgd.algorithms.delayed:DelayedSGD",
     "asynchronous": "parsgd.algorithms.async_local_sgd:AsyncLocalSGD",
+    "async_diloco": "parsgd.algorithms.async_diloco:AsyncDiLoCo",
     "elastic": "parsgd.algorithms.elastic:ElasticAveraging",
     "hogwild": "parsgd.algorithms.hogwild:Hogwild",
 }

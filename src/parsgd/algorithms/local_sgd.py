@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
-from parsgd.algorithms.common.round_length import longest_part, round_budget
+from parsgd.algorithms.common.round_length import longest_part, round_budget, step_budget
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
@@ -71,6 +72,16 @@ class _Memory(NamedTuple):
     seconds_per_example: np.ndarray
 
 
+def _check_length(sync_every: Any) -> None:
+    """Raise unless a round is a fraction of an epoch, or a whole number of steps above 1."""
+    if isinstance(sync_every, Integral) and not isinstance(sync_every, bool) and sync_every > 1:
+        return
+    try:
+        check_between(sync_every, 0, 1, "sync_every", "LocalSGD")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{error} A whole number above 1 is a number of SGD steps.") from None
+
+
 def _check_outer_optimizer(given: Any) -> None:
     """Raise for a value that is neither a name nor an outer optimizer."""
     if isinstance(given, str) or not hasattr(given, "step") or isinstance(given, type):
@@ -88,10 +99,11 @@ class LocalSGD(SynchronousAlgorithm):
 
     Parameters
     ----------
-    sync_every : float or "adaptive"
+    sync_every : float, int or "adaptive"
         Length of a round as a fraction of an epoch, ``0 < sync_every <= 1``; workers with equal shards make equal
-        numbers of steps.  ``"adaptive"`` starts with one average per pass and averages more often as the loss falls
-        (AdaComm, Wang and Joshi 2019).  It restarts in every fit and every call of ``partial_fit``.
+        numbers of steps.  A whole number above 1 is the length in SGD steps.  ``"adaptive"`` starts with one average
+        per pass and averages more often as the loss falls (AdaComm, Wang and Joshi 2019).  It restarts in every fit and
+        every call of ``partial_fit``.
     seconds : float or None
         Length of a round in seconds; it replaces ``sync_every``.
     rule : str or None
@@ -160,7 +172,7 @@ class LocalSGD(SynchronousAlgorithm):
         if isinstance(self.sync_every, str):
             choose(self.sync_every, ("adaptive",), "sync_every", "LocalSGD")
         else:
-            check_between(self.sync_every, 0, 1, "sync_every", "LocalSGD")
+            _check_length(self.sync_every)
         check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "LocalSGD")
@@ -176,10 +188,11 @@ class LocalSGD(SynchronousAlgorithm):
                 f" Got deadline={self.deadline!r}; remove one of them."
             )
         check_count(self.lengthen_after_epochs, "lengthen_after_epochs", "LocalSGD")
-        if self.lengthen_after_epochs is not None and self.sync_every == "adaptive":
+        if self.lengthen_after_epochs is not None and (self.sync_every == "adaptive" or self._steps):
             raise InvalidArgumentError(
-                "LocalSGD accepts either sync_every='adaptive', which shortens rounds, or lengthen_after_epochs, which"
-                f" lengthens them. Got lengthen_after_epochs={self.lengthen_after_epochs!r}; remove one of them."
+                "LocalSGD accepts lengthen_after_epochs only with a fraction of an epoch as sync_every. Got"
+                f" lengthen_after_epochs={self.lengthen_after_epochs!r} and sync_every={self.sync_every!r}; remove one"
+                " of them."
             )
         if self.balance is not None:
             choose(self.balance, ("speed",), "balance", "LocalSGD")
@@ -214,15 +227,21 @@ class LocalSGD(SynchronousAlgorithm):
     def _planned(self) -> str:
         """The merge of rounds that can be planned; empty if budgets or shards depend on results or on the epoch."""
         settings = (self.seconds, self.deadline, self.balance, self.lengthen_after_epochs)
-        depends = isinstance(self.sync_every, str) or any(setting is not None for setting in settings)
+        depends = isinstance(self.sync_every, str) or self._steps or any(setting is not None for setting in settings)
         return PLANNED_RULES.get(self._rule, "") if isinstance(self._outer, (Mean, Adaptive)) and not depends else ""
+
+    @property
+    def _steps(self) -> int:
+        """The length of a round in steps; 0 if it is a fraction of an epoch."""
+        given = self.sync_every
+        return int(given) if isinstance(given, Integral) and given > 1 else 0
 
     def n_probe_rows(self, n_rows: int) -> int:
         learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0
         return max(learning, self._outer.n_probe_rows(n_rows))
 
     def init_memory(self, fit_state: FitState) -> _Memory:
-        sync_every = _FIRST_PERIOD if isinstance(self.sync_every, str) else float(self.sync_every)
+        sync_every = _FIRST_PERIOD if isinstance(self.sync_every, str) or self._steps else float(self.sync_every)
         seconds_per_example = np.full(fit_state.n_workers, np.nan)
         return _Memory(self._outer.init_memory(fit_state), None, sync_every, 0.0, 0, None, seconds_per_example)
 
@@ -236,6 +255,8 @@ class LocalSGD(SynchronousAlgorithm):
     def _budget(self, fit_state: FitState, worker: int) -> Budget:
         if self.seconds is not None:
             return Budget(fit_state.shard_rows[worker] * fit_state.max_epochs, self.seconds)
+        if self._steps:
+            return step_budget(fit_state, worker, self._steps, self._deadline(fit_state))
         return round_budget(fit_state, worker, self._period(fit_state, worker), self._deadline(fit_state))
 
     def _period(self, fit_state: FitState, worker: int) -> float:
@@ -262,8 +283,12 @@ class LocalSGD(SynchronousAlgorithm):
         known = np.isfinite(seconds_per_example)
         if not known.any():
             return None
-        sync_every = max(self._period(fit_state, worker) for worker in range(fit_state.n_workers))
-        whole = longest_part(np.array(fit_state.shard_rows), fit_state.model.batch_size, sync_every)
+        batch_size = fit_state.model.batch_size
+        if self._steps:
+            whole = np.full(fit_state.n_workers, self._steps * batch_size)
+        else:
+            sync_every = max(self._period(fit_state, worker) for worker in range(fit_state.n_workers))
+            whole = longest_part(np.array(fit_state.shard_rows), batch_size, sync_every)
         return deadline(seconds_per_example[known], whole[known])
 
     def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:

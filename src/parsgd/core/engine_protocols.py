@@ -61,13 +61,16 @@ class WorkerPool(Protocol):
         """Send a task to the worker ``task.worker``.  Called once per worker and round; does not wait."""
         ...
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
         """Wait for reports and return them.  Called after the tasks of a round were sent, until the quorum is reached.
 
         Arguments
         ---------
         at_least : int
             Number of results to wait for; fewer if fewer tasks are running.
+        within_s : float
+            Seconds to wait for further results after these.  The training loop passes it only for an algorithm with a
+            trait ``grace_s``.
 
         Returns
         -------

@@ -123,6 +123,8 @@ class AlgorithmTraits(NamedTuple):
         along summed gradients.  Rounds can then be planned before they run.  With ``"gradient"``, a round is a batch of
         the common order, divided between the workers, one after the other, by their budgets.  Empty: rounds depend on
         earlier results.
+    grace_s : float
+        Seconds for which the driver waits for further reports after the quorum.
     outer_steps : bool
         True if the algorithm continues from planned merges, see :meth:`PlannedAlgorithm.merge_planned`.  Otherwise the
         next round starts from the merge.
@@ -139,6 +141,7 @@ class AlgorithmTraits(NamedTuple):
     may_overwrite_start: bool = False
     planned: str = ""
     outer_steps: bool = False
+    grace_s: float = 0.0
 
 
 class TaskSpec(NamedTuple):

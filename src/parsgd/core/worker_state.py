@@ -24,10 +24,11 @@ class WorkerStateRun(SGDRun, Protocol):
 
 @runtime_checkable
 class WorkerStateModel(Model, Protocol):
-    """A model with the capability ``"worker_state"``: every worker keeps a state between its tasks, which is not merged.
+    """A model with the capability ``"worker_state"``: every worker keeps a state between its tasks.
 
-    Examples are the moments of an optimizer, its schedule, and random number generators.  The state stays in the memory
-    of the worker.  A worker that takes over the rows of a lost one starts with a new state, unless its task has one.
+    This state is not merged.  Examples are the moments of an optimizer, its schedule, and random number generators.
+    The state stays in the memory of the worker.  A worker that takes over the rows of a lost one starts with a new
+    state, unless its task has one.
     """
 
     def worker_run(self, state: np.ndarray, task: Task, lr_scale: np.ndarray) -> WorkerStateRun:
@@ -50,7 +51,7 @@ class WorkerStateModel(Model, Protocol):
 
 @runtime_checkable
 class OptimizerStateModel(GradientModel, Protocol):
-    """A model with the capability ``"optimizer_state"``: the state of its optimizer is not part of the model's state."""
+    """A model with the capability ``"optimizer_state"``: the state of its optimizer is outside of the model's state."""
 
     def optimizer_step(
         self, state: np.ndarray, gradients: np.ndarray, schedule_step: float, lr_scale: np.ndarray, optimizer_state: Any

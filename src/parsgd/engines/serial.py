@@ -38,7 +38,8 @@ class SerialWorkerPool:
     def send(self, task: Task) -> None:
         self.tasks.append(task)
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
+        # no task runs while the driver waits
         reports: list[Report | TaskFailed] = []
         while self.tasks and len(reports) < at_least:
             task = self.tasks.popleft()

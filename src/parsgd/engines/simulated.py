@@ -181,7 +181,7 @@ class SimulatedWorkerPool(SerialWorkerPool):
         super().send(task)
         self.sent_at.append(self.clock)
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
         while self.tasks:
             task, sent_at = self.tasks.popleft(), self.sent_at.popleft()
             arrival, result = self._run_task(task, sent_at)
@@ -189,11 +189,22 @@ class SimulatedWorkerPool(SerialWorkerPool):
             heapq.heappush(self.under_way, (arrival, task.worker, self.n_sent, result))
         results: list[Report | TaskFailed] = []
         while self.under_way and len(results) < at_least:
-            arrival, _, _, result = heapq.heappop(self.under_way)
-            busy = 0.0 if isinstance(result, TaskFailed) else self.engine.merge_s
-            self.clock = max(self.clock, arrival) + busy
-            results.append(result)
+            results.append(self._next())
+        until = self.clock + within_s
+        while self.under_way and within_s > 0.0:
+            if self.under_way[0][0] > until:
+                # the driver waits, and nothing arrives
+                self.clock = max(self.clock, until)
+                break
+            results.append(self._next())
         return results
+
+    def _next(self) -> Report | TaskFailed:
+        """Return the next result, and set the clock to its arrival and the driver's work."""
+        arrival, _, _, result = heapq.heappop(self.under_way)
+        busy = 0.0 if isinstance(result, TaskFailed) else self.engine.merge_s
+        self.clock = max(self.clock, arrival) + busy
+        return result
 
     def _run_task(self, task: Task, sent: float) -> tuple[float, Report | TaskFailed]:
         """Return the arrival time of the result of a task, and the result."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,27 +68,32 @@ class ThreadWorkerPool:
         except BaseException as error:  # raised again by the driver
             self.results.put(error)
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
-        if at_least < self.pending:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
+        if at_least < self.pending or within_s > 0.0:
             self._start_held()
         elif self.held is not None:
             task, self.held = self.held, None
             self._run_task(task)
         reports: list[Report | TaskFailed] = []
         while self.pending and (len(reports) < at_least or not self.results.empty()):
-            result = self._next()
-            self.pending -= 1
-            if isinstance(result, BaseException):
-                raise result
-            reports.append(result)
+            self._add_next(reports)
+        until = time.perf_counter() + within_s
+        while self.pending and time.perf_counter() < until and not self.progress.halted:
+            self._add_next(reports, until)
         return reports
 
-    def _next(self) -> Report | BaseException:
-        while True:
-            try:
-                return self.results.get(timeout=_POLL_SECONDS)
-            except Empty:
-                continue
+    def _add_next(self, reports: list[Report | TaskFailed], until: float = math.inf) -> None:
+        """Add the next report, if it arrives before the time ``until``."""
+        while (left := until - time.perf_counter()) > 0.0:
+            with contextlib.suppress(Empty):
+                result = self.results.get(timeout=min(left, _POLL_SECONDS))
+                break
+        else:
+            return
+        self.pending -= 1
+        if isinstance(result, BaseException):
+            raise result
+        reports.append(result)
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:

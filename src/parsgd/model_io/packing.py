@@ -47,6 +47,7 @@ RECORDS = (
     "algorithms.local_sgd:_Memory",
     "algorithms.common.adaptive_outer:_Memory",
     "algorithms.async_local_sgd:StalenessCounter",
+    "algorithms.async_diloco:DelayedMomentum",
 )
 
 

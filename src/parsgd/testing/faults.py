@@ -55,8 +55,8 @@ class SlowedWorkerPool:
     def send(self, task: Task) -> None:
         self.pool.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
-        return self.pool.receive(at_least)
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
+        return self.pool.receive(at_least, within_s) if within_s > 0.0 else self.pool.receive(at_least)
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         self.pool.set_shards(shards)

@@ -72,6 +72,8 @@ class Loop:
         self.traits: AlgorithmTraits = self.algorithm.traits
         # True if the workers step on an array in shared memory
         self.shares_memory: bool = "shared_memory" in self.traits.requires
+        # seconds to wait after the quorum, as argument of WorkerPool.receive
+        self.grace: tuple[float, ...] = (self.traits.grace_s,) if self.traits.grace_s > 0.0 else ()
         self.n_rows: int = self.source.n_rows
         self.shard_rows: list[int] = [shard.n_rows for shard in self.shards]
         self.cursors: list[int] = [0] * self.n_workers
@@ -228,14 +230,8 @@ class Loop:
         A round ends without the tasks that were lost in it.  Lost tasks are sent again in two cases: no other worker
         can complete the round, or the round is the whole fit.
 
-        Returns
-        -------
-        reports : list of Report
-            Sorted by worker.
-        lost : list of TaskFailed
-            Tasks that failed in the meantime.
-        missing : list of int
-            Replaced workers that are idle because their task was lost.
+        Return the reports, sorted by worker; the tasks that failed in the meantime; and the replaced workers that are
+        idle because their task was lost.
         """
         reports: list[Report] = []
         lost: list[TaskFailed] = []
@@ -291,7 +287,7 @@ class Loop:
     def next_results(self, pool: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """Return the available results; for an ordered algorithm, the result of the oldest task."""
         if not self.traits.ordered:
-            return pool.receive(at_least)
+            return pool.receive(at_least, *self.grace)
         turn = self.turns.popleft()
         while turn not in self.early:
             came = pool.receive(1)

@@ -13,6 +13,17 @@ def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: f
     return Budget(examples_in_round(n_rows, fit_state.model.batch_size, sync_every, cursor), seconds)
 
 
+def step_budget(fit_state: FitState, worker: int, steps: int, seconds: float | None = None) -> Budget:
+    """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
+
+    A round ends with the worker's last epoch.  A worker that has completed it continues, as long as others have not.
+    """
+    n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
+    examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
+    left = n_rows * fit_state.max_epochs - cursor
+    return Budget(min(examples, left) if left > 0 else examples, seconds)
+
+
 def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: int) -> int:
     """Return the examples from ``cursor`` to the end of the current part of the shard.
 
@@ -30,6 +41,19 @@ def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: i
     # the first part that ends after the batch at the cursor
     part = -(-parts * (begin // batch_size + 1) // n_batches)
     return min(n_rows, n_batches * part // parts * batch_size) - begin
+
+
+def examples_in_steps(n_rows: int, batch_size: int, steps: int, cursor: int) -> int:
+    """Return the examples of ``steps`` batches from ``cursor``, the begin of a batch; an epoch's last one may be short.
+
+    >>> [examples_in_steps(10, 4, steps, 0) for steps in (1, 2, 3, 4)], examples_in_steps(10, 4, 2, 8)
+    ([4, 8, 10, 14], 6)
+    """
+    if n_rows == 0:
+        return 0
+    begin = cursor % n_rows
+    epochs, batch = divmod(begin // batch_size + steps, -(-n_rows // batch_size))
+    return epochs * n_rows + min(batch * batch_size, n_rows) - begin
 
 
 def longest_part(n_rows: np.ndarray, batch_size: int, sync_every: float) -> np.ndarray:

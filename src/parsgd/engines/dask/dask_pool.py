@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -84,10 +85,19 @@ class DaskWorkerPool:
         self.pending += 1
         self.cluster.start(self._start_task, task)
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
         results: list[Report | TaskFailed] = []
         while self.pending and (len(results) < at_least or not self.results.empty()):
-            result = self._next()
+            self._add_next(results)
+        until = time.perf_counter() + within_s
+        while self.pending and time.perf_counter() < until and not self.progress.halted:
+            self._add_next(results, until)
+        return results
+
+    def _add_next(self, results: list[Report | TaskFailed], until: float = math.inf) -> None:
+        """Add the next result, if it arrives before the time ``until``."""
+        result = self._next(until)
+        if result is not None:
             self.pending -= 1
             if isinstance(result, BaseException):
                 refuse_after_the_end(result)
@@ -96,14 +106,14 @@ class DaskWorkerPool:
                 loss = float(np.mean(result.loss)) / max(result.examples, 1)
                 self.progress(result.worker, result.examples, ReportedLoss(loss))
             results.append(result)
-        return results
 
-    def _next(self) -> Report | TaskFailed | BaseException:
-        while True:
+    def _next(self, until: float) -> Report | TaskFailed | BaseException | None:
+        while (left := until - time.perf_counter()) > 0.0:
             try:
-                return self.results.get(timeout=_POLL_S)
+                return self.results.get(timeout=min(left, _POLL_S))
             except Empty:
                 self._check_connection()
+        return None
 
     def _check_connection(self) -> None:
         """Forward a request to stop; raise if the scheduler does not answer."""

@@ -106,8 +106,9 @@ class ProcessWorkerPool:
         host.silent_s = 0.0
         self.under_way[serial] = sent
 
-    def receive(self, at_least: int) -> list[Report | TaskFailed]:
+    def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
         results: list[Report | TaskFailed] = []
+        until = math.inf
         while self.arrived or self.under_way:
             while self.arrived:
                 result = self.arrived.popleft()
@@ -115,8 +116,11 @@ class ProcessWorkerPool:
                     raise result
                 results.append(result)
             if len(results) >= at_least:
+                until = min(until, time.perf_counter() + within_s)
+            left = until - time.perf_counter()
+            if left <= 0.0 or (until < math.inf and self.halted):
                 break
-            self._wait()
+            self._wait(min(left, _POLL_SECONDS))
         return results
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
@@ -156,10 +160,10 @@ class ProcessWorkerPool:
 
     # -- receiving -----------------------------------------------------------------------------------------------------
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float = _POLL_SECONDS) -> None:
         """Wait briefly for messages, and detect lost processes."""
         began = time.monotonic()
-        active = self._exchange(_POLL_SECONDS)
+        active = self._exchange(seconds)
         # a driver that was stopped did not receive heartbeats
         waited = min(time.monotonic() - began, 2.0 * _POLL_SECONDS)
         if not active and self.under_way:

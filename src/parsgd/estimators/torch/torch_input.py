@@ -17,7 +17,10 @@ from parsgd.data.sources.torch_source import IterableTorchSource, TorchRows, Tor
 from parsgd.errors import InvalidArgumentError
 from parsgd.models.torch.batch_loss import read_batch
 
-_EXPECTED = "a torch Dataset, an IterableDataset, a DataLoader, a tuple of arrays or tensors such as (X, y), or a parsgd Dataset"
+_EXPECTED = (
+    "a torch Dataset, an IterableDataset, a DataLoader, a tuple of arrays or tensors such as (X, y), or a parsgd"
+    " Dataset"
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +15,12 @@ from parsgd.checkpointing.settings import Checkpoint, settings_of
 from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.core import Algorithm, Engine
-from parsgd.errors import (
-    IncompatiblePartsError,
-    InvalidArgumentError,
-    Outcome,
-    check_between,
-    check_count,
-    check_flag,
-    choose,
-)
+from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome, check_count
 from parsgd.estimators.auto_select import choose_engine
+from parsgd.estimators.torch.evaluation import mean_loss
 from parsgd.estimators.torch.first_batch import check_first_batch
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
-from parsgd.models.torch import random_states
-from parsgd.models.torch.batch_loss import batch_loss, to_device
+from parsgd.estimators.torch.trainer_checks import check_parameters
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.registry import ALGORITHMS, resolve
@@ -42,7 +33,6 @@ if TYPE_CHECKING:
     from parsgd.training.fit_result import Fit
     from parsgd.training.reporting.history import History
 
-_TYPES = ("float16", "bfloat16")
 _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer_state", "scheduler_interval")
 
 
@@ -118,9 +108,9 @@ class Trainer:
 
     Notes
     -----
-    The state that workers exchange holds all parameters that require a gradient, the floating-point buffers (running
-    statistics of BatchNorm are averaged with the weights of the parameters) and integer buffers with one element.  Other
-    buffers are constants.
+    The state that workers exchange holds all parameters that require a gradient, the floating-point buffers, and
+    integer buffers with one element.  Running statistics of BatchNorm are averaged with the weights of the parameters.
+    Other buffers are constants.
 
     With one worker the steps are those of a plain loop, bit for bit: rows in the order of
     ``torch.randperm(n, generator=torch.Generator().manual_seed(random_state + epoch))``, after
@@ -197,43 +187,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.on_epoch = on_epoch
         self.verbose = verbose
-        self._check()
-
-    def _check(self) -> None:
-        """Raise for an invalid parameter, naming it."""
-        who = "Trainer"
-        if not isinstance(self.module, torch.nn.Module):
-            raise InvalidArgumentError(
-                f"The 'module' parameter of {who} must be a torch.nn.Module. Got {self.module!r} instead; pass an"
-                " instance, such as Net(), and not a class."
-            )
-        for name, optional in (("loss", True), ("optimizer", False), ("scheduler", True), ("on_epoch", True)):
-            value = getattr(self, name)
-            if not (callable(value) or (optional and value is None)) or isinstance(value, torch.optim.Optimizer):
-                raise InvalidArgumentError(
-                    f"The {name!r} parameter of {who} must be a callable{', or None' if optional else ''}. Got"
-                    f" {value!r} instead."
-                    + (" Pass lambda params: torch.optim.SGD(params, lr=0.1)." if name == "optimizer" else "")
-                )
-        for name in ("batch_size", "accumulate"):
-            check_count(getattr(self, name), name, who, optional=False)
-        for name in ("n_workers", "patience", "n_threads"):
-            check_count(getattr(self, name), name, who)
-        check_between(self.clip_norm, 0, float("inf"), "clip_norm", who, optional=True)
-        choose(self.scheduler_interval, ("epoch", "step"), "scheduler_interval", who)
-        choose(self.optimizer_state, ("keep", "new"), "optimizer_state", who)
-        for name in ("shuffle", "drop_last", "allow_unused"):
-            check_flag(getattr(self, name), name, who)
-        if self.autocast is not None:
-            choose(self.autocast, _TYPES, "autocast", who)
-        whole = isinstance(self.random_state, Integral) and not isinstance(self.random_state, bool)
-        if not whole or not 0 <= self.random_state < 2**31:
-            raise InvalidArgumentError(
-                f"The 'random_state' parameter of {who} must be an int from 0 to 2**31 - 1. Got {self.random_state!r}"
-                " instead."
-            )
-        settings_of(self.checkpoint, who)
-        _check_device(self.device)
+        check_parameters(self)
 
     def fit(
         self,
@@ -273,7 +227,7 @@ class Trainer:
         DivergedError
             If a parameter or the loss becomes NaN or infinite.
         """
-        self._check()
+        check_parameters(self)
         check_count(epochs, "epochs", "Trainer.fit", optional=False)
         check_count(n_examples, "n_examples", "Trainer.fit")
         plan = BatchPlan(int(self.batch_size), bool(self.shuffle), bool(self.drop_last), self.collate_fn)
@@ -398,7 +352,8 @@ class Trainer:
         if settings is None:
             if resume:
                 raise InvalidArgumentError(
-                    "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with checkpoint='folder'."
+                    "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with"
+                    " checkpoint='folder'."
                 )
             yield None
             return
@@ -407,30 +362,3 @@ class Trainer:
             writer.params = {name: getattr(self, name) for name in _CHECKPOINTED}
             self.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
             yield writer
-
-
-def mean_loss(
-    module: torch.nn.Module, loss: Callable[..., torch.Tensor] | None, data: TorchInput, device: torch.device
-) -> float:
-    """Return the mean loss over all examples, in evaluation mode and without change to module and random states."""
-    total, n_examples, training = 0.0, 0, module.training
-    module.eval()
-    try:
-        with torch.no_grad(), random_states.preserved(device):
-            for n, batch in data.batches():
-                total += float(batch_loss(module, loss, to_device(batch, device)).mean()) * n
-                n_examples += n
-    finally:
-        module.train(training)
-    return total / max(n_examples, 1)
-
-
-def _check_device(device: Any) -> None:
-    """Raise for a device that does not exist here."""
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:
-        raise InvalidArgumentError(
-            f"The 'device' parameter of Trainer must be a device of this machine, and {device!r} is not:"
-            f" {str(error).splitlines()[0]}. Use device='cpu'."
-        ) from error

@@ -88,8 +88,8 @@ def check_loss(loss: Any) -> None:
         )
     if loss.numel() != 1:
         raise InvalidArgumentError(
-            f"The loss of a batch must be a scalar tensor, got shape {tuple(loss.shape)}. Take its mean: use a loss with"
-            " reduction='mean'."
+            f"The loss of a batch must be a scalar tensor, got shape {tuple(loss.shape)}. Take its mean: use a loss"
+            " with reduction='mean'."
         )
     if not loss.requires_grad:
         raise InvalidArgumentError(

@@ -37,8 +37,8 @@ def to_plain(value: Any, name: str = "the state") -> Any:
         items = [to_plain(item, name) for item in value]
         return items if isinstance(value, list) else tuple(items)
     raise IncompatiblePartsError(
-        f"{name} holds {value!r}, which cannot be stored: parsgd stores tensors, numbers, texts and containers of these."
-        " Use an optimizer or scheduler whose state_dict() holds only these."
+        f"{name} holds {value!r}, which cannot be stored: parsgd stores tensors, numbers, texts and containers of"
+        " these. Use an optimizer or scheduler whose state_dict() holds only these."
     )
 
 

@@ -20,19 +20,24 @@ class RandomStates(NamedTuple):
     python: tuple[Any, ...]
 
 
+def _numpy_state() -> tuple[Any, ...]:
+    # the global generator, which data sets draw from
+    return np.random.get_state()  # noqa: NPY002
+
+
 def seed_all(seed: int, device: torch.device) -> None:
     """Seed all generators, as ``torch.manual_seed(seed)``, ``numpy.random.seed(seed)`` and ``random.seed(seed)`` do."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     random.seed(seed)
 
 
 def capture(device: torch.device) -> RandomStates:
     """Return the states of all generators."""
     on_device = torch.cuda.get_rng_state(device).numpy().copy() if device.type == "cuda" else None
-    return RandomStates(torch.get_rng_state().numpy().copy(), on_device, np.random.get_state(), random.getstate())
+    return RandomStates(torch.get_rng_state().numpy().copy(), on_device, _numpy_state(), random.getstate())
 
 
 def restore(states: RandomStates, device: torch.device) -> None:
@@ -40,7 +45,7 @@ def restore(states: RandomStates, device: torch.device) -> None:
     torch.set_rng_state(torch.from_numpy(states.torch_cpu))
     if device.type == "cuda" and states.torch_device is not None:
         torch.cuda.set_rng_state(torch.from_numpy(states.torch_device), device)
-    np.random.set_state(states.numpy)
+    np.random.set_state(states.numpy)  # noqa: NPY002
     random.setstate(states.python)
 
 

@@ -125,7 +125,7 @@ class TorchModel(PlainModel):
     def gradient_sum(
         self, state: np.ndarray, rows: Any, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
     ) -> tuple[np.ndarray, Totals]:
-        """Return the summed gradient of examples ``batch[first:end]``, and the changes of buffers times their number."""
+        """Sum the gradients of examples ``batch[first:end]``; buffers have their change times their number."""
         out = np.zeros(self.layout.size + 1, dtype=self.layout.dtype)
         n, loss = end - first, 0.0
         if n == 0:
