@@ -102,9 +102,10 @@ rows are from other mails.
   worker has batches of {batch} / M and 1 / M of the rows. A round has {round_steps} steps.
 - **Inner optimizer**: AdamW with the defaults of PyTorch, linear warm-up, then a cosine to a tenth of the rate. It
   continues from round to round.
-- **Tuning**: {fits} fits with seed {tuning_seed} for every row. Plain AdamW has {fits} rates from {least_rate:g} to
-  {most_rate:g}. DiLoCo has {n_inner} of these with the outer rate 0.7, and then {n_outer} other outer rates at the best
-  one. The outer beta is {beta:g}.
+- **Tuning**: {fits} fits with seed {tuning_seed} for every row. Plain AdamW and averages have {fits} rates from
+  {least_rate:g} to {most_rate:g}. DiLoCo has the rates {inner_rates}, each with three pairs of rate and beta of the
+  outer step: {outer_steps}.
+- **Averages**: `LocalSGD`, the mean of the workers without an outer step.
 
 Medians of {n_seeds} seeds, with the least and the largest. `change` is the median of the change from plain AdamW with
 the same seed, and `below` the number of seeds with a smaller loss. A star marks a rate at an edge of its grid.
@@ -118,18 +119,17 @@ data-parallel training.
 
 {comment}
 
-Loss of every fit of the tuning. DiLoCo has the inner rates at the outer rate 0.7, and the outer rates at the best inner
-one.
+Loss of every fit of the tuning.
 
-{inner}
-{outer}"""
+{tuning}"""
 SPEEDS = """## Unequal workers: virtual time
 
 {comment}
 
 Fashion-MNIST, the first {n_rows:,} training rows and {test_rows:,} test rows, a network {layers} with ReLU, AdamW at a
 constant rate, batches of {batch}. Four workers have the speeds {speeds}. A time of 1 is a pass of one worker of speed
-1, and messages take no time. A round has {sync_every:g} of the rows of a worker.
+1, and messages take no time. A round has {sync_every:g} of the rows of a worker. `deadline` is `deadline="auto"`.
+`fixed time` is the time in which all workers together can make {sync_every:g} of a pass.
 
 The goal is a test loss of {goal:.4g}: that of one tuned worker after {goal_passes} passes (rate {goal_rate:g}), plus
 {tolerance:.1%}. The loss is measured {evaluations} times per pass. Every row has {fits} fits for the tuning, with seed
@@ -147,7 +147,7 @@ most {limit:g} would be ideal, the summed speed. A star marks a rate at an edge 
 Two worker processes, the second of which is slowed to a quarter of the speed on purpose
 (`parsgd.testing.slow_down`), with the settings of the table above. The order of the algorithms by their median time of
 {n_real} seeds, on the virtual clock and on the real one. Other programs used the cores at the same time, so the real
-times are not shown.
+times are not shown. Rounds of fixed time are left out.
 
 {order}"""
 
@@ -203,49 +203,49 @@ def characters(entry: dict[str, Any]) -> str:
     plain = entry["rows"][0]
     rows = []
     for row in entry["rows"]:
-        rate, outer = row["setting"]
-        grid = entry["plain_rates"] if outer is None else entry["inner_rates"]
-        shown = [star(rate, grid), NOTHING if outer is None else star(outer, entry["outer_rates"])]
+        rate, *outer = row["setting"]
+        grid = entry["plain_rates"] if outer[0] is None else entry["inner_rates"]
         ratios = [ours / theirs for ours, theirs in zip(row["losses"], plain["losses"], strict=True)]
         compared = [NOTHING, NOTHING]
         if row is not plain:
             below = sum(ratio < 1.0 for ratio in ratios)
             compared = [change(float(np.median(ratios)), 1.0), f"{below} of {len(ratios)}"]
-        rows.append([row["name"], *shown, with_range(row["loss"], 4), *compared])
+        rows.append([row["name"], star(rate, grid), pair(outer), with_range(row["loss"], 4), *compared])
     scaling = [
         [size, number(data, 4), *(change(each, data) for each in rest)] for size, (data, *rest) in SCALING.items()
     ]
     return CHARACTERS.format(
         comment=COMMENT,
         **{name: entry[name] for name in ("context", "symbols", "parameters", "characters", "validation_rows")},
-        **{name: entry[name] for name in ("steps", "batch", "round_steps", "tuning_seed", "beta")},
+        **{name: entry[name] for name in ("steps", "batch", "round_steps", "tuning_seed")},
         layers="-".join(map(str, entry["layers"])),
         predicted=entry["steps"] * entry["batch"],
         fits=len(plain["trials"]),
         least_rate=min(entry["plain_rates"]),
         most_rate=max(entry["plain_rates"]),
-        n_inner=len(entry["inner_rates"]),
-        n_outer=len(entry["outer_rates"]) - 1,
+        inner_rates=listed(entry["inner_rates"]),
+        outer_steps="; ".join(map(pair, entry["outer_steps"])),
         n_seeds=len(entry["seeds"]),
-        losses=table(["row", "inner rate", "outer rate", "validation loss", "change", "below"], rows),
+        losses=table(["row", "rate", "outer rate, beta", "validation loss", "change", "below"], rows),
         scaling=table(["parameters", "data-parallel", "M=1", "M=2", "M=4", "M=8"], scaling),
-        inner=tuning_table(entry, outer=False),
-        outer=tuning_table(entry, outer=True),
+        tuning=tuning_table(entry),
     )
 
 
-def tuning_table(entry: dict[str, Any], outer: bool) -> str:
-    """The losses of the tuning, by inner rates or by outer rates."""
-    rates = entry["outer_rates"] if outer else entry["plain_rates"]
-    rows = []
+def pair(outer: Sequence[float | None]) -> str:
+    """Rate and beta of the outer step."""
+    return NOTHING if outer[0] is None else ", ".join(f"{value:g}" for value in outer)
+
+
+def tuning_table(entry: dict[str, Any]) -> str:
+    """The losses of the tuning, a line for each row and outer step."""
+    lines: dict[tuple[str, str], dict[float, Any]] = {}
     for row in entry["rows"]:
-        if outer and row["setting"][1] is None:
-            continue
-        best = row["setting"][0]
-        chosen = [trial for trial in row["trials"] if (trial[0] == best if outer else trial[1] in (None, 0.7))]
-        found = {trial[1 if outer else 0]: trial[2] for trial in chosen}
-        rows.append([row["name"], *(number(found.get(rate), 4) for rate in rates)])
-    return table(["outer rate" if outer else "inner rate", *(f"{rate:.2g}" for rate in rates)], rows)
+        for rate, *outer, loss in row["trials"]:
+            lines.setdefault((row["name"], pair(outer)), {})[rate] = loss
+    rates = entry["plain_rates"]
+    rows = [[*line, *(number(found.get(rate), 4) for rate in rates)] for line, found in lines.items()]
+    return table(["row", "outer rate, beta", *(f"{rate:.2g}" for rate in rates)], rows)
 
 
 def of_seeds(values: Sequence[float | None]) -> list[float]:

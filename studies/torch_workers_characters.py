@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,13 @@ from parsgd.torch import DiLoCo, LocalSGD
 TUNING_SEED, SEEDS, WORKERS = 0, (1, 2, 3, 4, 5), (1, 2, 4, 8)
 SYMBOLS, CONTEXT, EMBEDDING, HIDDEN = 64, 16, 16, 192
 # Characters per step of all workers together, steps per worker and round, and steps of a fit.
-BATCH, ROUND_STEPS, STEPS, QUICK_STEPS, WARMUP = 256, 30, 1200, 60, 0.05
+BATCH, ROUND_STEPS, STEPS, QUICK_STEPS, WARMUP = 256, 20, 1600, 40, 0.05
 LEAST_RATE = 0.1
 VALIDATION_ROWS, MAILS = 20_000, 4_000
-# Rates of the inner AdamW, and of the outer step at the best of them.
+# Every row has nine settings: rates of AdamW, or three of them with rates and betas of the outer step.
 PLAIN_RATES = tuple(2e-3 * 2 ** (k / 2) for k in range(9))
-INNER_RATES, OUTER_RATE, OTHER_OUTER_RATES = PLAIN_RATES[::2], 0.7, (0.25, 0.4, 1.0, 1.4)
-BETA = 0.9
-PLAIN = "AdamW"
+INNER_RATES, OUTER_STEPS = PLAIN_RATES[:5:2], ((0.7, 0.9), (0.4, 0.9), (1.0, 0.5))
+PLAIN, AVERAGED_WORKERS = "AdamW", 8
 
 
 def text_of(folder: Path | None) -> tuple[str, str]:
@@ -110,46 +110,41 @@ class Problem:
         return math.inf if trainer is None else scores(trainer.module, *self.validation).loss
 
 
-def diloco(outer_rate: float) -> DiLoCo:
-    return DiLoCo(sync_every=ROUND_STEPS, outer_optimizer=Momentum("nesterov", rate=outer_rate, beta=BETA))
+@dataclass(frozen=True)
+class Row:
+    """A number of workers, with an outer step or without one."""
+
+    name: str
+    workers: int
+    outer: bool = True
+
+    def settings(self) -> list[Setting]:
+        if not self.outer:
+            return [(rate, None, None) for rate in PLAIN_RATES]
+        return [(rate, *outer) for outer in OUTER_STEPS for rate in INNER_RATES]
+
+    def algorithm(self, setting: Setting) -> LocalSGD:
+        _, rate, beta = setting
+        if rate is None:
+            return LocalSGD(sync_every=ROUND_STEPS)
+        return DiLoCo(sync_every=ROUND_STEPS, outer_optimizer=Momentum("nesterov", rate=rate, beta=beta))
 
 
-Trial = tuple[float, float | None]
-
-
-def tune(problem: Problem, n_workers: int | None, quick: bool) -> tuple[Trial, list[list[Any]]]:
-    """Return the setting of least loss, and all settings with their losses; None workers: plain AdamW."""
-    found: dict[Trial, float] = {}
-
-    def attempt(rate: float, outer_rate: float | None) -> None:
-        found[rate, outer_rate] = trial_loss(problem, n_workers, (rate, outer_rate), TUNING_SEED)
-
-    if n_workers is None:
-        for rate in PLAIN_RATES[:2] if quick else PLAIN_RATES:
-            attempt(rate, None)
-    else:
-        for rate in INNER_RATES[:1] if quick else INNER_RATES:
-            attempt(rate, OUTER_RATE)
-        best = min(found, key=found.__getitem__)[0]
-        for outer_rate in OTHER_OUTER_RATES[1:2] if quick else OTHER_OUTER_RATES:
-            attempt(best, outer_rate)
-    return min(found, key=found.__getitem__), [[*trial, _rounded(loss)] for trial, loss in found.items()]
-
-
-def trial_loss(problem: Problem, n_workers: int | None, trial: Trial, seed: int) -> float:
-    rate, outer_rate = trial
-    if n_workers is None:
-        return problem.loss(1, LocalSGD(sync_every=1.0), rate, seed)
-    assert outer_rate is not None
-    return problem.loss(n_workers, diloco(outer_rate), rate, seed)
+# Rate of AdamW, and rate and beta of the outer step.
+Setting = tuple[float, float | None, float | None]
+ROWS = (
+    Row(PLAIN, 1, outer=False),
+    *(Row(f"DiLoCo, M={workers}", workers) for workers in WORKERS),
+    Row(f"averages, M={AVERAGED_WORKERS}", AVERAGED_WORKERS, outer=False),
+)
 
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def measure(folder: Path | None, log: Callable[[str], None], workers: Sequence[int] = WORKERS) -> dict[str, Any]:
-    """Tune and measure plain AdamW, and DiLoCo with each number of workers."""
+def measure(folder: Path | None, log: Callable[[str], None]) -> dict[str, Any]:
+    """Tune and measure every row."""
     quick = folder is None
     seeds = SEEDS[:2] if quick else SEEDS
     problem = Problem(folder, QUICK_STEPS if quick else STEPS)
@@ -166,22 +161,27 @@ def measure(folder: Path | None, log: Callable[[str], None], workers: Sequence[i
         "validation_rows": len(problem.validation[1]),
         "plain_rates": list(PLAIN_RATES),
         "inner_rates": list(INNER_RATES),
-        "outer_rates": sorted([OUTER_RATE, *OTHER_OUTER_RATES]),
-        "beta": BETA,
+        "outer_steps": list(OUTER_STEPS),
         "tuning_seed": TUNING_SEED,
         "rows": [],
     }
-    for n_workers in (None, *workers):
-        best, trials = tune(problem, n_workers, quick)
-        losses = [trial_loss(problem, n_workers, best, seed) for seed in seeds]
-        row = {
-            "name": PLAIN if n_workers is None else f"DiLoCo, M={n_workers}",
-            "workers": n_workers or 1,
+    for row in ROWS:
+
+        def loss(setting: Setting, seed: int, row: Row = row) -> float:
+            return problem.loss(row.workers, row.algorithm(setting), setting[0], seed)
+
+        settings = row.settings()[:2] if quick else row.settings()
+        tried = [(loss(setting, TUNING_SEED), setting) for setting in settings]
+        best = min(tried, key=lambda trial: trial[0])[1]
+        losses = [loss(best, seed) for seed in seeds]
+        found = {
+            "name": row.name,
+            "workers": row.workers,
             "setting": list(best),
-            "trials": trials,
-            "losses": [_rounded(loss) for loss in losses],
+            "trials": [[*setting, _rounded(each)] for each, setting in tried],
+            "losses": [_rounded(each) for each in losses],
             "loss": spread(losses),
         }
-        entry["rows"].append(row)
-        log(f"{row['name']}: {best}, {row['losses']}, tried {trials}")
+        entry["rows"].append(found)
+        log(f"{row.name}: {best}, {found['losses']}, tried {found['trials']}")
     return entry

@@ -27,8 +27,9 @@ SYNC_EVERY = 0.1
 # Both grids have eight settings: rates of the inner AdamW, and rates with rates and betas of the outer step.
 RATES = tuple(2.5e-4 * 2.0**k for k in range(8))
 OUTER_GRID_RATES, OUTER_STEPS = RATES[1:5], ((0.7, 0.9), (0.7, 0.5))
-# A pass of one worker of speed 1 in virtual seconds.
+# A pass of one worker of speed 1 in virtual seconds, and a tenth of a pass of all workers.
 PASS_SECONDS = 1000.0
+ROUND_SECONDS = SYNC_EVERY * PASS_SECONDS / sum(SPEEDS)
 ONE = "one worker"
 
 
@@ -69,8 +70,13 @@ WAYS: dict[str, tuple[tuple[Setting, ...], Make]] = {
         PLAIN_GRID,
         lambda setting: LocalSGD(sync_every=SYNC_EVERY, deadline="auto", rule="steps"),
     ),
+    "LocalSGD, fixed time, by steps": (PLAIN_GRID, lambda setting: LocalSGD(seconds=ROUND_SECONDS, rule="steps")),
     "DiLoCo, wait for all": (OUTER_GRID, _diloco),
     "DiLoCo, deadline, by steps": (OUTER_GRID, lambda setting: _diloco(setting, deadline="auto", rule="steps")),
+    "DiLoCo, fixed time, by steps": (
+        OUTER_GRID,
+        lambda setting: LocalSGD(seconds=ROUND_SECONDS, rule="steps", outer_optimizer=setting.nesterov),
+    ),
     "AsyncLocalSGD": (PLAIN_GRID, lambda setting: AsyncLocalSGD(sync_every=SYNC_EVERY)),
     "AsyncDiLoCo, equal lengths": (OUTER_GRID, _async_diloco),
     "AsyncDiLoCo, lengths by speed": (OUTER_GRID, lambda setting: _async_diloco(setting, lengths="speed")),
@@ -276,9 +282,14 @@ class _Adam:
 def real_processes(
     problem: Problem, tuned: dict[str, Setting], goal: float, log: Callable[[str], None], quick: bool
 ) -> list[dict[str, Any]]:
-    """Return the median times of two workers, virtual and real, at the settings of the four simulated ones."""
+    """Return the times of two workers, virtual and real, at the settings of the four simulated ones.
+
+    Rounds of fixed time are left out, because their length is in virtual seconds.
+    """
     rows = []
     for name, (_, make) in WAYS.items():
+        if "fixed time" in name:
+            continue
         setting, algorithm = tuned[name], make(tuned[name])
         seeds = REAL_SEEDS[:1] if quick else REAL_SEEDS
         passes = 1 if quick else MOST_PASSES

@@ -132,3 +132,28 @@ def test_a_median_of_misses_is_a_miss(study):
     assert study.order_table(
         [{"name": "a", "virtual": [2.0], "real": [None]}, {"name": "b", "virtual": [1.0], "real": [1.0]}]
     )
+
+
+def test_momentum_at_every_merge_is_the_step_of_the_notebook(toy, torch):
+    fits, steps = importlib.import_module("torch_workers_fits"), []
+
+    class Compared(toy.AsyncDiLoCo):
+        """The algorithm, compared with PyTorch's Nesterov step along half a pseudo-gradient."""
+
+        def merge(self, fit_state, reports):
+            if not steps:
+                start = torch.nn.Parameter(torch.from_numpy(fit_state.state.copy()))
+                steps.append((start, torch.optim.SGD([start], lr=1.0, momentum=0.9, nesterov=True)))
+            parameter, optimizer = steps[0]
+            (report,) = reports
+            parameter.grad = torch.from_numpy(fit_state.task_of(report.worker).state - report.state) / 2
+            optimizer.step()
+            merged = super().merge(fit_state, reports)
+            np.testing.assert_allclose(merged.state, parameter.detach().numpy(), rtol=1e-4, atol=1e-6)
+            steps.append(None)
+            return merged
+
+    settings = {"optimizer": fits.adamw(1e-3), "batch_size": 32}
+    data, module = toy.problem(0, 2), torch.nn.Linear(2, toy.CLASSES)
+    assert fits.fit(module, data, Compared(**toy.PLAIN), toy.engine(), None, 5, 0, **settings)
+    assert len(steps) > 30
