@@ -22,11 +22,11 @@ from parsgd.torch import AsyncDiLoCo, AsyncLocalSGD, DiLoCo, LocalSGD
 TUNING_SEED, SEEDS, REAL_SEEDS = 0, (1, 2, 3, 4, 5), (1, 2, 3)
 SPEEDS, REAL_SPEEDS = (1.0, 1.0, 0.5, 0.25), (1.0, 0.25)
 ROWS, TEST_ROWS, QUICK_ROWS, COLUMNS, HIDDEN, CLASSES, BATCH = 10_000, 2_000, 1_000, 784, 64, 10, 32
-GOAL_PASSES, MOST_PASSES, EVALUATIONS, TOLERANCE = 3, 8, 10, 0.001
+GOAL_PASSES, MOST_PASSES, REAL_PASSES, EVALUATIONS, TOLERANCE = 3, 8, 6, 10, 0.001
 SYNC_EVERY = 0.1
 # Both grids have eight settings: rates of the inner AdamW, and rates with rates and betas of the outer step.
 RATES = tuple(2.5e-4 * 2.0**k for k in range(8))
-OUTER_GRID_RATES, OUTER_STEPS = RATES[1:5], ((0.7, 0.9), (0.7, 0.5))
+OUTER_GRID_RATES, OUTER_STEPS = RATES[3:7], ((0.7, 0.9), (0.7, 0.5))
 # A pass of one worker of speed 1 in virtual seconds, and a tenth of a pass of all workers.
 PASS_SECONDS = 1000.0
 ROUND_SECONDS = SYNC_EVERY * PASS_SECONDS / sum(SPEEDS)
@@ -292,7 +292,7 @@ def real_processes(
             continue
         setting, algorithm = tuned[name], make(tuned[name])
         seeds = REAL_SEEDS[:1] if quick else REAL_SEEDS
-        passes = 1 if quick else MOST_PASSES
+        passes = 1 if quick else REAL_PASSES
         virtual = [
             loss_curve(problem, algorithm, setting, REAL_SPEEDS, seed, goal, passes).to(goal)[0] for seed in seeds
         ]
