@@ -88,6 +88,15 @@ notebook, which has one seed; they are read from its picture.
 The outer rate is 1 and beta 0.9. The notebook multiplies a pseudo-gradient by sqrt(K) / K = 1/2, and adds momentum at
 every merge. This is `AsyncDiLoCo(rate=0.5, delay=1)` for one report per merge. `delay=2` also divides by 2, but updates
 the momentum after every second report. `delay=4` divides by 4, and updates it after every fourth one.
+
+Differences from the notebook:
+
+- **Shards**: a worker of parsgd keeps its shard. The notebook gives every task the shard with the fewest visits, so
+  that all rows are visited equally often. In the row with all rows on every worker they are, too.
+- **Grace**: reports of the same window are one merge here, with one update of the momentum, and one merge each there.
+- **Schedule**: as in the notebook, the rate of the r-th task is that of the shard with the fewest visits, and the first
+  step of each task has the peak rate. An optimizer that is made for each task sets it.
+- **Numbers**: centers, rows and first parameters are drawn with other generators.
 """
 CHARACTERS = """## Characters
 
@@ -103,8 +112,8 @@ rows are from other mails.
 - **Inner optimizer**: AdamW with the defaults of PyTorch, linear warm-up, then a cosine to a tenth of the rate. It
   continues from round to round.
 - **Tuning**: {fits} fits with seed {tuning_seed} for every row. Plain AdamW and averages have {fits} rates from
-  {least_rate:g} to {most_rate:g}. DiLoCo has the rates {inner_rates}, each with three pairs of rate and beta of the
-  outer step: {outer_steps}.
+  {least_rate:g} to {most_rate:g}. DiLoCo has the rates {inner_rates}, each with two pairs of rate and beta of the
+  outer step: {outer_steps}. The first pair is the published one.
 - **Averages**: `LocalSGD`, the mean of the workers without an outer step.
 
 Medians of {n_seeds} seeds, with the least and the largest. `change` is the median of the change from plain AdamW with

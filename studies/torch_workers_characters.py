@@ -28,9 +28,9 @@ SYMBOLS, CONTEXT, EMBEDDING, HIDDEN = 64, 16, 16, 192
 BATCH, ROUND_STEPS, STEPS, QUICK_STEPS, WARMUP = 256, 20, 1600, 40, 0.05
 LEAST_RATE = 0.1
 VALIDATION_ROWS, MAILS = 20_000, 4_000
-# Every row has nine settings: rates of AdamW, or three of them with rates and betas of the outer step.
-PLAIN_RATES = tuple(2e-3 * 2 ** (k / 2) for k in range(9))
-INNER_RATES, OUTER_STEPS = PLAIN_RATES[:5:2], ((0.7, 0.9), (0.4, 0.9), (1.0, 0.5))
+# Every row has eight settings: rates of AdamW, or four of them with rates and betas of the outer step.
+PLAIN_RATES = tuple(2e-3 * 2 ** (k / 2) for k in range(8))
+INNER_RATES, OUTER_STEPS = PLAIN_RATES[::2], ((0.7, 0.9), (1.0, 0.5))
 PLAIN, AVERAGED_WORKERS = "AdamW", 8
 
 

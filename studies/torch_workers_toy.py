@@ -17,6 +17,7 @@ from torch_workers_fits import Stop, fit, scores, spread
 
 from parsgd import Simulated
 from parsgd.algorithms.common.outer_optimizers import Momentum
+from parsgd.core import AlgorithmTraits
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.torch import AsyncDiLoCo, DiLoCo
 
@@ -34,10 +35,21 @@ PRINTED = [
 SYNC = DiLoCo(sync_every=STEPS, outer_optimizer=Momentum("nesterov", rate=1.0, beta=0.9))
 # A pseudo-gradient times sqrt(K) / K, with momentum at each step, is the rate times sqrt(K) / K.
 PLAIN = {"sync_every": STEPS, "rate": 0.5, "beta": 0.9, "delay": 1}
+
+
+class AllRows(AsyncDiLoCo):
+    """The algorithm for workers of which each has a copy of all rows."""
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return super().traits._replace(partition="contiguous")
+
+
 WAYS = {
     "synchronous": SYNC,
     "asynchronous, momentum at every merge": AsyncDiLoCo(**PLAIN, grace=GRACE),
     "the same, without grace": AsyncDiLoCo(**PLAIN),
+    "the same, all rows on every worker": AllRows(**PLAIN, grace=GRACE),
     "asynchronous, delay=2": AsyncDiLoCo(sync_every=STEPS, rate=1.0, delay=2, grace=GRACE),
     "asynchronous, delay=4": AsyncDiLoCo(sync_every=STEPS, rate=1.0, grace=GRACE),
     'asynchronous, delay=4, lengths="speed"': AsyncDiLoCo(sync_every=STEPS, rate=1.0, lengths="speed", grace=GRACE),
@@ -107,8 +119,11 @@ def train(way: Any, seed: int, phases: int, observe: Any) -> None:
 
     # a fit of more passes, because the rounds of a worker end with its last pass, and fast workers make more
     epochs = 2 * math.ceil(most * BATCH / ROWS)
+    X, y = problem(seed)
+    if isinstance(way, AllRows):
+        X, y = X.repeat(len(SECONDS_PER_STEP), 1), y.repeat(len(SECONDS_PER_STEP))
     settings = {"optimizer": rounds_of_shards(phases), "optimizer_state": "new", "batch_size": BATCH}
-    fit(network(seed), problem(seed), way, engine(), watch, epochs, seed, **settings)
+    fit(network(seed), (X, y), way, engine(), watch, epochs, seed, **settings)
 
 
 def accuracies(way: Any, seed: int, phases: int) -> list[list[float]]:

@@ -47,7 +47,7 @@ def test_the_page_is_that_of_the_stored_readings(study):
 
 def test_every_row_has_the_same_number_of_fits(study):
     stored = json.loads(study.STUDY.stored.read_text())
-    assert {len(row["trials"]) for row in stored["characters"]["rows"]} == {9}
+    assert {len(row["trials"]) for row in stored["characters"]["rows"]} == {8}
     assert {row["fits"] for row in stored["speeds"]["rows"]} == {8}
 
 
