@@ -67,8 +67,8 @@ for further reports after the first one.
 {clocks}
 {bound_steps:,} steps at the summed speed of all workers take {bound:,.1f} s. No schedule of whole rounds ends exactly
 then. The notebook would take {foreseen:,.1f} s, because its driver ends the grace window at once if no report will come
-in it. The driver of parsgd cannot know this, and waits until the window ends. {joined:.0%} of its merges have more than
-one report.
+in it. The driver of parsgd cannot know this, and waits until the window ends. Of its merges, {joined} have more
+than one report.
 
 The notebook printed its clock for 100 phases. `computed` is the same rule with the four times.
 
@@ -136,14 +136,15 @@ SPEEDS = """## Unequal workers: virtual time
 {comment}
 
 Fashion-MNIST, the first {n_rows:,} training rows and {test_rows:,} test rows, a network {layers} with ReLU, AdamW at a
-constant rate, batches of {batch}. Four workers have the speeds {speeds}. A time of 1 is a pass of one worker of speed
-1, and messages take no time. A round has {sync_every:g} of the rows of a worker. `deadline` is `deadline="auto"`.
+constant rate, batches of {batch}. Four workers have the speeds {speeds}. A time of 1 is a pass of one worker of
+speed 1, and messages take no time. A round has {sync_every:g} of the rows of a worker. `deadline` is `deadline="auto"`.
 `fixed time` is the time in which all workers together can make {sync_every:g} of a pass.
 
 The goal is a test loss of {goal:.4g}: that of one tuned worker after {goal_passes} passes (rate {goal_rate:g}), plus
-{tolerance:.1%}. The loss is measured {evaluations} times per pass. Every row has {fits} fits for the tuning, with seed
-{tuning_seed}. Rows without an outer step have the rates {rates}. Those with one have {outer_rates}, each with
-rate and beta of the outer step {outer_steps}. A fit ends after {most_passes} passes.
+{tolerance}. The loss is measured {evaluations} times per pass. Every row has {fits} fits for the tuning, with seed
+{tuning_seed}. Rows without an outer step have {fits} rates from {least_rate:g} to {most_rate:g}, a factor of 2 apart.
+Those with one have the rates {outer_rates}, each with two pairs of rate and beta of the outer step:
+{outer_steps}. A fit ends after {most_passes} passes.
 
 Medians of {n_seeds} seeds with quartiles. `x one worker` is the time of the first row divided by that of the row. At
 most {limit:g} would be ideal, the summed speed. A star marks a rate at an edge of its grid.
@@ -170,6 +171,10 @@ def seconds(value: float) -> str:
     return f"{value:,.1f}"
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
 def toy(entry: dict[str, Any]) -> str:
     """The sections of the toy problem."""
     clocks = entry["clocks"]
@@ -189,7 +194,7 @@ def toy(entry: dict[str, Any]) -> str:
         bound=clocks["bound"],
         bound_steps=clocks["rows"][0][1],
         foreseen=clocks["foreseen"],
-        joined=clocks["joined"],
+        joined=percent(clocks["joined"]),
         printed=table(["steps", "printed by the notebook, s", "computed, s"], printed),
         phases=entry["phases"],
         n_identical=sum(entry["identity"]),
@@ -286,16 +291,18 @@ def speeds(entry: dict[str, Any]) -> str:
         rows.append([row["name"], with_quartiles(row["times"]), ratio, with_quartiles(row["passes"]), setting])
     return SPEEDS.format(
         comment=COMMENT,
-        **{name: entry[name] for name in ("n_rows", "test_rows", "batch", "goal", "goal_rate", "tolerance")},
+        **{name: entry[name] for name in ("n_rows", "test_rows", "batch", "goal", "goal_rate")},
         **{name: entry[name] for name in ("evaluations", "tuning_seed", "sync_every")},
         layers="-".join(map(str, entry["layers"])),
         speeds=listed(entry["speeds"]),
         goal_passes=entry["passes"][0],
         most_passes=entry["passes"][1],
         fits=entry["rows"][0]["fits"],
-        rates=listed(entry["rates"]),
+        tolerance=percent(entry["tolerance"]),
+        least_rate=min(entry["rates"]),
+        most_rate=max(entry["rates"]),
         outer_rates=listed(entry["outer_rates"]),
-        outer_steps=" or ".join(f"{rate:g} and {beta:g}" for rate, beta in entry["outer_steps"]),
+        outer_steps="; ".join(map(pair, entry["outer_steps"])),
         n_seeds=len(entry["seeds"]),
         n_real=len(entry["real"][0]["real"]),
         limit=sum(entry["speeds"]),

@@ -18,9 +18,9 @@ import pandas as pd
 import torch
 from torch_workers_fits import adamw, fit, scores, spread
 
+from parsgd import DiLoCo, LocalSGD
 from parsgd.algorithms.common.outer_optimizers import Momentum
 from parsgd.engines.serial import Serial
-from parsgd.torch import DiLoCo, LocalSGD
 
 TUNING_SEED, SEEDS, WORKERS = 0, (1, 2, 3, 4, 5), (1, 2, 4, 8)
 SYMBOLS, CONTEXT, EMBEDDING, HIDDEN = 64, 16, 16, 192

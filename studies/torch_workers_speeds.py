@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch_workers_fits import Stop, adamw, fit, scores
 
-from parsgd import Simulated
+from parsgd import AsyncDiLoCo, AsyncLocalSGD, DiLoCo, LocalSGD, Simulated
 from parsgd.algorithms.common.outer_optimizers import Momentum
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.testing import slow_down
-from parsgd.torch import AsyncDiLoCo, AsyncLocalSGD, DiLoCo, LocalSGD
 
 TUNING_SEED, SEEDS, REAL_SEEDS = 0, (1, 2, 3, 4, 5), (1, 2, 3)
 SPEEDS, REAL_SPEEDS = (1.0, 1.0, 0.5, 0.25), (1.0, 0.25)

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch_workers_fits import Stop, fit, scores, spread
 
-from parsgd import Simulated
+from parsgd import AsyncDiLoCo, DiLoCo, Simulated
 from parsgd.algorithms.common.outer_optimizers import Momentum
 from parsgd.core import AlgorithmTraits
 from parsgd.models.torch.flat_layout import FlatLayout
-from parsgd.torch import AsyncDiLoCo, DiLoCo
 
 SEEDS = (1, 2, 3, 4, 5)
 SECONDS_PER_STEP = (0.58, 0.75, 1.51, 3.33)
