@@ -13,15 +13,26 @@ def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: f
     return Budget(examples_in_round(n_rows, fit_state.model.batch_size, sync_every, cursor), seconds)
 
 
-def step_budget(fit_state: FitState, worker: int, steps: int, seconds: float | None = None) -> Budget:
+def step_budget(
+    fit_state: FitState, worker: int, steps: int, seconds: float | None = None, *, waits: bool = True
+) -> Budget:
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
-    A round ends with the worker's last epoch.  A worker that has completed it continues, as long as others have not.
+    A round ends with the worker's last epoch.  A worker that has completed it makes no steps until the others have
+    completed theirs, or continues if not ``waits``.
     """
     n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
     examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
     left = n_rows * fit_state.max_epochs - cursor
+    if left <= 0 and waits and _some_continue(fit_state):
+        return Budget(0, seconds)
     return Budget(min(examples, left) if left > 0 else examples, seconds)
+
+
+def _some_continue(fit_state: FitState) -> bool:
+    """Return True if some worker has not completed its last epoch."""
+    pairs = enumerate(zip(fit_state.cursors, fit_state.shard_rows, strict=True))
+    return any(cursor < rows * fit_state.max_epochs for worker, (cursor, rows) in pairs if worker not in fit_state.lost)
 
 
 def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: int) -> int:

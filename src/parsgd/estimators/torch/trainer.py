@@ -74,8 +74,8 @@ class Trainer:
     device : str
         Device of all workers, such as ``"cuda"``.
     optimizer_state : {"keep", "new"}
-        ``"keep"``: a worker's optimizer continues from round to round.  ``"new"``: every round begins with a new one.
-        Moments are never averaged.
+        ``"keep"``: a worker's optimizer continues from round to round.  ``"new"``: every round begins with a new one,
+        and the schedule continues.  Moments are never averaged.
     shuffle, drop_last, collate_fn
         As those of ``torch.utils.data.DataLoader``.  A DataLoader passed to ``fit`` replaces them.
     patience : int or None

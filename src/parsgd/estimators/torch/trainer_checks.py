@@ -23,10 +23,11 @@ def check_parameters(trainer: Any, who: str = "Trainer") -> None:
     for name, optional in (("loss", True), ("optimizer", False), ("scheduler", True), ("on_epoch", True)):
         value = getattr(trainer, name)
         if not (callable(value) or (optional and value is None)) or isinstance(value, torch.optim.Optimizer):
+            got = f"an optimizer, {type(value).__name__}" if isinstance(value, torch.optim.Optimizer) else repr(value)
+            example = " Pass lambda params: torch.optim.SGD(params, lr=0.1)." if name == "optimizer" else ""
             raise InvalidArgumentError(
-                f"The {name!r} parameter of {who} must be a callable{', or None' if optional else ''}. Got"
-                f" {value!r} instead."
-                + (" Pass lambda params: torch.optim.SGD(params, lr=0.1)." if name == "optimizer" else "")
+                f"The {name!r} parameter of {who} must be a callable{', or None' if optional else ''}. Got {got}"
+                f" instead.{example}"
             )
     for name in ("batch_size", "accumulate"):
         check_count(getattr(trainer, name), name, who, optional=False)

@@ -55,7 +55,8 @@ class TorchModel(PlainModel):
     n_threads : int
         Threads of PyTorch within each worker.
     keeps_optimizer : bool
-        True if a worker's optimizer continues from round to round; False: every round begins with a new one.
+        True if a worker's optimizer continues from round to round.  False: every round begins with a new one, and the
+        schedule continues.
     """
 
     module: torch.nn.Module
@@ -106,7 +107,7 @@ class TorchModel(PlainModel):
     def sgd_run(
         self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
     ) -> TorchRun:
-        return TorchRun(self, WorkerSession(self), state, schedule_step, seed)
+        return TorchRun(self, WorkerSession(self), state, schedule_step, lr_scale, seed, schedule_step_size)
 
     def worker_run(self, state: np.ndarray, task: Task, lr_scale: np.ndarray) -> TorchRun:
         session = self._sessions.get(task.worker)
@@ -116,9 +117,9 @@ class TorchModel(PlainModel):
             if task.worker_state is not None:
                 TorchRun.restore(session, task.worker_state)
         elif not self.keeps_optimizer:
-            session.renew_optimizer()
+            session.reset_moments()
         session.last_round = task.round
-        return TorchRun(self, session, state, task.schedule_step, task.seed)
+        return TorchRun(self, session, state, task.schedule_step, lr_scale, task.seed, task.schedule_step_size)
 
     # -- gradients -----------------------------------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ class TorchModel(PlainModel):
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             values = mean[slot.start : slot.stop].view(parameter.shape)
             parameter.grad = values.to(parameter.device, parameter.dtype)
-        session.step()
+        session.step(float(lr_scale[0]))
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)

@@ -25,9 +25,18 @@ class TorchRun(SGDRun):
     threads; :meth:`finalize` restores both.
     """
 
-    def __init__(self, model: TorchModel, session: WorkerSession, state: np.ndarray, schedule_step: float, seed: int):
-        self.model, self.session, self.state = model, session, state
-        self.step = schedule_step
+    def __init__(
+        self,
+        model: TorchModel,
+        session: WorkerSession,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        schedule_step_size: float = 1.0,
+    ):
+        self.model, self.session, self.state, self.lr_scale = model, session, state, lr_scale
+        self.step, self.step_size = schedule_step, schedule_step_size
         self.examples = self.steps = 0
         self.loss_sum = 0.0
         self.seed = seed
@@ -55,10 +64,10 @@ class TorchRun(SGDRun):
             for at in range(0, len(batch), model.micro_batch_size):
                 part = batch[at : at + model.micro_batch_size]
                 self.loss_sum += session.add_gradient(rows, part, len(part) / len(batch)) * len(part)
-            session.step()
+            session.step(float(self.lr_scale[0]))
             self.examples += len(batch)
             self.steps += 1
-            self.step += 1.0
+            self.step += self.step_size
         if start < stop == len(order) and getattr(rows, "ends_epoch", True):
             session.end_epoch()
 

@@ -45,6 +45,15 @@ class WorkerSession:
         self.optimizer: torch.optim.Optimizer = model.optimizer(self.parameters)
         self.scheduler: Any = None if model.scheduler is None else model.scheduler(self.optimizer)
 
+    def reset_moments(self) -> None:
+        """Begin with a new optimizer, and continue the schedule."""
+        scheduler, rates = self.scheduler, [group["lr"] for group in self.optimizer.param_groups]
+        self.renew_optimizer()
+        if scheduler is not None:
+            self.scheduler.load_state_dict(scheduler.state_dict())
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+
     # -- the flat state ------------------------------------------------------------------------------------------------
 
     def load(self, state: np.ndarray) -> None:
@@ -77,11 +86,17 @@ class WorkerSession:
         (loss if share == 1.0 else loss * share).backward()
         return float(loss.detach())
 
-    def step(self) -> None:
-        """Make the optimizer's step along the gradients, and clear them."""
+    def step(self, lr_scale: float) -> None:
+        """Make the optimizer's step along the gradients at ``lr_scale`` times its rates, and clear the gradients."""
         if self.model.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.model.clip_norm)
+        groups = self.optimizer.param_groups if lr_scale != 1.0 else []
+        rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = group["lr"] * lr_scale
         self.optimizer.step()
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         if self.scheduler is not None and self.model.scheduler_interval == "step":
             self.scheduler.step()

@@ -1,0 +1,14 @@
+"""Small modules and rows for the tests of PyTorch modules; all are skipped without PyTorch."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+# the first optimizer imports it, and it sets an environment variable; a test may not
+pytest.importorskip("torch._dynamo")
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """1,003 rows, so that the last batch of an epoch is short; two classes."""
+    X = torch.randn(1003, 20, generator=torch.Generator().manual_seed(0))
+    return X, (X[:, :3].sum(1) > 0).long()
