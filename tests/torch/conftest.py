@@ -3,8 +3,6 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-# the first optimizer imports it, and it sets an environment variable; a test may not
-pytest.importorskip("torch._dynamo")
 
 
 @pytest.fixture(scope="session")

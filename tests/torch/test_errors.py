@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, sgd
 
-from parsgd import Hogwild
+from parsgd import Hogwild, LocalSGD
 from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError
-from parsgd.torch import LocalSGD, Trainer
+from parsgd.torch import Trainer
 
 
 def fit(rows, module=None, loss=cross_entropy, **settings):

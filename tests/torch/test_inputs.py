@@ -6,10 +6,10 @@ import torch
 from torch.utils import data as torch_data
 from torch_modules import N_ROWS, adamw, cross_entropy, make_net, same_bits, sgd
 
-from parsgd import open_dataset
+from parsgd import LocalSGD, open_dataset
 from parsgd.errors import InvalidArgumentError
 from parsgd.models.torch.flat_layout import FlatLayout
-from parsgd.torch import LocalSGD, Trainer
+from parsgd.torch import Trainer
 
 
 class Pairs(torch_data.Dataset):

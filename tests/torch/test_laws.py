@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, plain_loop, same_bits, sgd
 
-from parsgd import Simulated
+from parsgd import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, PostLocalSGD, Simulated
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.testing import check_algorithm, check_model
-from parsgd.torch import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, PostLocalSGD, Trainer
+from parsgd.torch import Trainer
 from parsgd.utils.row_arrays import rows_of
 
 OPTIMIZERS = {

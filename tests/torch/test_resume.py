@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, same_bits
 
-from parsgd import Checkpoint, Simulated
+from parsgd import AsyncDiLoCo, Checkpoint, DiLoCo, LocalSGD, MiniBatch, Simulated
 from parsgd.errors import InvalidArgumentError
-from parsgd.torch import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, Trainer
+from parsgd.torch import Trainer
 
 
 class Stop(Exception):

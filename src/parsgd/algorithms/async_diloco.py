@@ -77,11 +77,11 @@ class AsyncDiLoCo(SynchronousAlgorithm):
 
     Examples
     --------
-    >>> from parsgd import AsyncDiLoCo, MLPClassifier
+    >>> from parsgd import AsyncDiLoCo, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((32,), algorithm=AsyncDiLoCo(sync_every=3), engine="serial", n_jobs=2, batch_size=64,
-    ...                       max_iter=20, tol=0.0, n_iter_no_change=99, random_state=0)
+    >>> algorithm = AsyncDiLoCo(sync_every=100)
+    >>> model = SGDClassifier(algorithm=algorithm, engine="serial", n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(X / 16, y).score(X / 16, y) > 0.9
     True
     """

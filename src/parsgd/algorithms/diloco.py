@@ -31,11 +31,10 @@ class DiLoCo(LocalSGD):
 
     Examples
     --------
-    >>> from parsgd import DiLoCo, MLPClassifier
+    >>> from parsgd import DiLoCo, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((32,), algorithm=DiLoCo(sync_every=3), n_jobs=2, batch_size=64, max_iter=20, tol=0.0,
-    ...                       n_iter_no_change=99, random_state=0)
+    >>> model = SGDClassifier(algorithm=DiLoCo(sync_every=100), n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(X / 16, y).score(X / 16, y) > 0.9
     True
     """

@@ -25,7 +25,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How examples become batches: size, function, and whether to shuffle and to drop the last short batch."""
+    """Settings of batches: size, function, and whether to shuffle and to drop the last short batch."""
 
     batch_size: int
     shuffle: bool

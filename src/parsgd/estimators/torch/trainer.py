@@ -119,7 +119,8 @@ class Trainer:
     Examples
     --------
     >>> import torch
-    >>> from parsgd.torch import DiLoCo, Trainer
+    >>> from parsgd import DiLoCo
+    >>> from parsgd.torch import Trainer
     >>> X = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
     >>> y = (X.sum(1) > 0).long()
     >>> trainer = Trainer(

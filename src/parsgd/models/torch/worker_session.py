@@ -1,4 +1,4 @@
-"""What a worker keeps between its tasks: a copy of the module, its optimizer and schedule, and random states."""
+"""State of a worker between its tasks: a copy of the module, its optimizer and schedule, and random states."""
 
 from __future__ import annotations
 
