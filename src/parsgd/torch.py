@@ -21,6 +21,8 @@ except ImportError as error:
 from parsgd.algorithms.async_local_sgd import AsyncLocalSGD
 from parsgd.algorithms.local_sgd import LocalSGD
 from parsgd.algorithms.minibatch import MiniBatch
+from parsgd.estimators.torch.torch_classifier import TorchClassifier
+from parsgd.estimators.torch.torch_regressor import TorchRegressor
 from parsgd.estimators.torch.trainer import Trainer
 
-__all__ = ["AsyncLocalSGD", "LocalSGD", "MiniBatch", "Trainer"]
+__all__ = ["AsyncLocalSGD", "LocalSGD", "MiniBatch", "TorchClassifier", "TorchRegressor", "Trainer"]
