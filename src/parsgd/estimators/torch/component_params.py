@@ -22,7 +22,7 @@ class ComponentParams:
         """Set the keywords of a constructor as attributes, or raise TypeError as Python does for unknown ones."""
         for name in params:
             if not self._is_component_param(name):
-                known = self._get_param_names()  # pyright: ignore[reportAttributeAccessIssue]
+                known = self._get_param_names()
                 raise TypeError(
                     f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}."
                     f"{did_you_mean(name, known)} Arguments of {', '.join(self._components)} have two underscores, as"
@@ -40,14 +40,14 @@ class ComponentParams:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return all parameters, with those of components as ``component__name``."""
-        params = super().get_params(deep)  # pyright: ignore[reportAttributeAccessIssue]
+        params = super().get_params(deep)
         return {**params, **self._component_params()}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, with those of components as ``component__name``, and return the estimator."""
         components = {name: value for name, value in params.items() if self._is_component_param(name)}
         others = {name: value for name, value in params.items() if name not in components}
-        super().set_params(**others)  # pyright: ignore[reportAttributeAccessIssue]
+        super().set_params(**others)
         vars(self).update(components)
         return self
 

@@ -30,6 +30,7 @@ def family_of(loss: Any) -> str:
     >>> family_of(torch.nn.BCEWithLogitsLoss), family_of(functional.nll_loss), family_of(None)
     ('one_logit', 'log_probabilities', 'other')
     """
+    loss = loss.func if isinstance(loss, partial) else loss
     for family, (kind, function) in _FAMILIES.items():
         if loss is function or isinstance(loss, kind) or (isinstance(loss, type) and issubclass(loss, kind)):
             return family

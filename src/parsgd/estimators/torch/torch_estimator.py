@@ -23,6 +23,7 @@ from parsgd.estimators.torch.component_params import accepted_arguments, with_se
 from parsgd.estimators.torch.input_tensors import as_array, input_type_of, parameter_type, tensor_of
 from parsgd.estimators.torch.loss_making import make_loss
 from parsgd.estimators.torch.module_making import first_output, make_mlp, make_module
+from parsgd.estimators.torch.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.torch_params import TRAINER_PARAMS, TorchParams, check_weights
 from parsgd.estimators.torch.trainer import Trainer
 from parsgd.estimators.validation import param_validation
@@ -62,11 +63,15 @@ class Examples:
         return Examples(self.x[numbers], self.y[numbers], None if self.weight is None else self.weight[numbers])
 
     def simplified(self) -> Examples:
-        """Return the examples with a positive weight, without weights if these are equal."""
+        """Return the examples with a positive weight, without weights if these are equal.
+
+        The largest weight is 1, so that none overflows as float32.  Those that float32 makes 0 are left out.
+        """
         if self.weight is None:
             return self
-        kept = self if self.weight.all() else self.rows(np.flatnonzero(self.weight))
-        assert kept.weight is not None
+        scaled = replace(self, weight=self.weight / self.weight.max())
+        positive = scaled.weight.astype(np.float32) > 0
+        kept = scaled if positive.all() else scaled.rows(np.flatnonzero(positive))
         return replace(kept, weight=None) if np.all(kept.weight == kept.weight[0]) else kept
 
 
@@ -205,6 +210,8 @@ class TorchEstimator(TorchParams):
             module.to(device)
             kind = input_type_of(module, self.input_type)
             output = first_output(module, tensor_of(examples.x[:_FIRST_ROWS], kind).to(device), type(self).__name__)
+            # in the context, because a user's function may draw random numbers
+            optimizer, scheduler = self._factories(module)
         loss = self._choose_loss(output)
 
         def tensors(part: Examples) -> tuple[torch.Tensor, ...]:
@@ -215,8 +222,8 @@ class TorchEstimator(TorchParams):
         trainer = Trainer(
             module,
             make_loss(loss, self._settings("loss"), examples.weight is not None, self.device, type(self).__name__),
-            optimizer=self._optimizer_factory(),
-            scheduler=self._scheduler_factory(),
+            optimizer=optimizer,
+            scheduler=scheduler,
             patience=int(self.patience) if self.early_stopping and held_out is not None else None,
             random_state=seed,
             **{name: getattr(self, name) for name in TRAINER_PARAMS},
@@ -238,22 +245,21 @@ class TorchEstimator(TorchParams):
         n_features = int(np.prod(X.shape[1:]))
         return make_module(factory, self._settings("module"), n_features, self._count_outputs(), type(self).__name__)
 
-    def _optimizer_factory(self) -> Callable[..., torch.optim.Optimizer]:
-        settings = self._settings("optimizer")
+    def _factories(self, module: torch.nn.Module) -> tuple[Any, Any]:
+        """Return functions that make the optimizer, and the scheduler or None, after a trial of both."""
+        who, settings = type(self).__name__, self._settings("optimizer")
         if self.lr is not None and "lr" in accepted_arguments(self.optimizer)[0]:
             settings = {"lr": self.lr, **settings}
-        return with_settings(self.optimizer, settings, "optimizer", type(self).__name__)
-
-    def _scheduler_factory(self) -> Any:
+        optimizer = with_settings(self.optimizer, settings, "optimizer", who)
         settings = self._settings("scheduler")
-        if self.scheduler is None:
-            if settings:
-                raise InvalidArgumentError(
-                    f"The parameters {', '.join(f'scheduler__{name}' for name in settings)} of {type(self).__name__}"
-                    " need a scheduler. Pass scheduler=torch.optim.lr_scheduler.StepLR, for example."
-                )
-            return None
-        return with_settings(self.scheduler, settings, "scheduler", type(self).__name__)
+        if self.scheduler is None and settings:
+            raise InvalidArgumentError(
+                f"The parameters {', '.join(f'scheduler__{name}' for name in settings)} of {who} need a scheduler. Pass"
+                " scheduler=torch.optim.lr_scheduler.StepLR, for example."
+            )
+        scheduler = None if self.scheduler is None else with_settings(self.scheduler, settings, "scheduler", who)
+        try_optimizer(optimizer, scheduler, module, who)
+        return optimizer, scheduler
 
     def _split(self, examples: Examples, random: np.random.RandomState) -> tuple[Examples, Examples]:
         """Return training and validation examples."""

@@ -120,9 +120,10 @@ class TorchParams(ComponentParams, BaseEstimator):
         if (callable(value) and not made) or (optional and value is None):
             return
         example = {"optimizer": ", such as torch.optim.SGD", "scheduler": ", such as torch.optim.lr_scheduler.StepLR"}
+        got = f"an instance of {type(value).__name__}" if made else repr(value)
         raise InvalidArgumentError(
             f"The {name!r} parameter of {type(self).__name__} must be a class or function{example.get(name, '')}"
-            f"{', or None' if optional else ''}. Got {value!r} instead."
+            f"{', or None' if optional else ''}. Got {got} instead."
         )
 
     def _check_device(self) -> None:
