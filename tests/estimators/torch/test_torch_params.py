@@ -10,9 +10,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("torch._dynamo")
 
 import joblib  # noqa: E402
+import pandas as pd  # noqa: E402
 from sklearn.base import clone  # noqa: E402
+from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
 from sklearn.datasets import load_iris  # noqa: E402
-from sklearn.model_selection import GridSearchCV  # noqa: E402
+from sklearn.ensemble import VotingClassifier  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
@@ -83,6 +86,28 @@ def test_an_unknown_keyword_is_refused_by_the_constructor(kind):
         kind(batchsize=3)
     with pytest.raises(ValueError, match="Invalid parameter 'hidden'"):
         kind().set_params(hidden=3)
+
+
+def test_a_subclass_may_have_fewer_parameters():
+    class Small(TorchClassifier):
+        def __init__(self, lr=0.1, **components):
+            super().__init__(Net, lr=lr, max_epochs=1, n_threads=1, **components)
+
+    model = Small(lr=0.2, module__hidden=3).fit(X, y)
+    assert model.get_params() == {"lr": 0.2, "module__hidden": 3}
+    assert clone(model).fit(X, y).module_.hidden.out_features == 3
+
+
+def test_tools_of_scikit_learn_accept_the_estimators(capsys):
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    model = quick(max_epochs=10, verbose=True)
+    assert CalibratedClassifierCV(model, cv=2).fit(frame, y).predict_proba(frame).shape == (150, 3)
+    assert cross_val_score(model, frame, y, cv=2, scoring="neg_log_loss").mean() > -1.2
+    voting = VotingClassifier([("a", model), ("b", quick(module=None))], voting="soft").fit(X, y)
+    assert voting.score(X, y) > 0.5
+    assert list(model.fit(frame, y).feature_names_in_) == ["a", "b", "c", "d"]
+    assert "module__hidden" in quick(module__hidden=5)._repr_html_()
+    assert capsys.readouterr().out + capsys.readouterr().err
 
 
 # -- modules -----------------------------------------------------------------------------------------------------------

@@ -18,8 +18,12 @@ class ComponentParams:
 
     _components: ClassVar[tuple[str, ...]] = ()
 
-    def _store_component_params(self, params: Mapping[str, Any]) -> None:
-        """Set the keywords of a constructor as attributes, or raise TypeError as Python does for unknown ones."""
+    def _store(self, arguments: Mapping[str, Any]) -> None:
+        """Set the arguments of a constructor, its ``locals()``, as attributes.
+
+        Further keywords are in ``arguments["components"]``; for unknown ones TypeError is raised, as Python does.
+        """
+        params = arguments["components"]
         for name in params:
             if not self._is_component_param(name):
                 known = self._get_param_names()
@@ -28,7 +32,8 @@ class ComponentParams:
                     f"{did_you_mean(name, known)} Arguments of {', '.join(self._components)} have two underscores, as"
                     " in module__hidden=64."
                 )
-        vars(self).update(params)
+        others = {name: value for name, value in arguments.items() if name not in ("self", "components", "__class__")}
+        vars(self).update(others, **params)
 
     @classmethod
     def _is_component_param(cls, name: str) -> bool:

@@ -125,7 +125,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     >>> model.fit(X, y).score(X, y) > 0.9
     True
     >>> search = GridSearchCV(model, {"module__hidden": [4, 8], "optimizer__weight_decay": [0.0, 0.1]}, cv=2)
-    >>> search.fit(X, y).best_score_ > 0.9
+    >>> bool(search.fit(X, y).best_score_ > 0.9)
     True
     """
 
@@ -164,8 +164,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         verbose: bool | int = False,
         **components: Any,
     ):
-        param_validation.store_arguments(self, locals())
-        self._store_component_params(components)
+        self._store(locals())
 
     def _check_parameters(self) -> None:
         param_validation.check(

@@ -300,7 +300,7 @@ class TorchEstimator(TorchParams):
         size = max(int(self.batch_size), _BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1))
         if module.training:
             module.eval()
-        with torch.inference_mode(), random_states.preserved(device):
+        with torch.no_grad(), random_states.preserved(device):
             blocks = [
                 module(tensor_of(X[at : at + size], kind).to(device, non_blocking=True)).cpu()
                 for at in range(0, len(X), size)

@@ -82,8 +82,7 @@ class TorchParams(ComponentParams, BaseEstimator):
         verbose: bool | int = False,
         **components: Any,
     ):
-        param_validation.store_arguments(self, locals())
-        self._store_component_params(components)
+        self._store(locals())
 
     def _check_parameters(self) -> None:
         """Raise for an invalid parameter, naming it, before any work starts."""
