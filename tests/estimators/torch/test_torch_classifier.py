@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-# imported by the first step of an optimizer, and it sets an environment variable
-pytest.importorskip("torch._dynamo")
 
 from sklearn.datasets import load_iris  # noqa: E402
 from sklearn.utils import compute_class_weight  # noqa: E402

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-# imported by the first step of an optimizer, and it sets an environment variable
-pytest.importorskip("torch._dynamo")
 
 import joblib  # noqa: E402
 import pandas as pd  # noqa: E402

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-# imported by the first step of an optimizer, and it sets an environment variable
-pytest.importorskip("torch._dynamo")
 
 from sklearn.datasets import make_regression  # noqa: E402
 from sklearn.exceptions import DataConversionWarning  # noqa: E402

@@ -3,8 +3,6 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-# imported by the first step of an optimizer, and it sets an environment variable
-pytest.importorskip("torch._dynamo")
 
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 
