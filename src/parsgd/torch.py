@@ -19,6 +19,8 @@ try:
 except ImportError as error:
     raise MissingDependencyError("parsgd.torch needs PyTorch: pip install 'parsgd[torch]'") from error
 
+from parsgd.estimators.torch.torch_classifier import TorchClassifier
+from parsgd.estimators.torch.torch_regressor import TorchRegressor
 from parsgd.estimators.torch.trainer import Trainer
 
-__all__ = ["Trainer"]
+__all__ = ["TorchClassifier", "TorchRegressor", "Trainer"]
