@@ -154,6 +154,9 @@ def test_float64_rows_stay_so_for_a_module_of_float64():
     assert double.predict_proba(X).dtype == np.float64
     single = quick().fit(X, y)
     assert single.predict_proba(X).dtype == np.float32
+    half = quick(module=Net(4, 3).bfloat16()).fit(X, y, sample_weight=np.arange(150))
+    assert half.module_.out.weight.dtype == torch.bfloat16
+    assert half.predict_proba(X).dtype == np.float32
     # bytes of images are converted
     assert quick().fit((X * 10).astype(np.uint8), y).n_iter_ == 2
 
@@ -225,7 +228,9 @@ REFUSED = {
     r"'optimizer' parameter .* Got an instance of SGD": dict(optimizer=SGD([torch.zeros(1)], lr=0.1)),
     r"'optimizer__momentun' .* Did you mean 'momentum'": dict(optimizer=SGD, optimizer__momentun=0.9),
     r"'optimizer' parameter .* failed: ValueError: Nesterov": dict(optimizer=SGD, optimizer__nesterov=True),
-    r"LBFGS needs a closure": dict(optimizer=torch.optim.LBFGS),
+    r"LBFGS needs closure": dict(optimizer=torch.optim.LBFGS),
+    r"ReduceLROnPlateau needs metrics": dict(scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau),
+    r"'scheduler' parameter .* must make an object with a method step. It made int": dict(scheduler=lambda made: 3),
     r"must make a torch.optim.Optimizer. It made int": dict(optimizer=lambda params: 3),
     r"'scheduler' parameter .* failed: TypeError: .*step_size": dict(scheduler=StepLR),
     r"scheduler__step_size .* need a scheduler": dict(scheduler__step_size=3),

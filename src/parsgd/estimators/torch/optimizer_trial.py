@@ -19,7 +19,7 @@ def try_optimizer(
     Raises
     ------
     InvalidArgumentError
-        If one of them cannot be made, or the steps of the optimizer need a closure.
+        If one of them cannot be made, or its steps need an argument, such as a closure or a validation loss.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trained:
@@ -31,14 +31,27 @@ def try_optimizer(
             f"The 'optimizer' parameter of {owner} must make a torch.optim.Optimizer. It made"
             f" {type(optimizer).__name__} instead."
         )
-    closure = signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is Parameter.empty:
-        raise InvalidArgumentError(
-            f"The 'optimizer' parameter of {owner} must make steps from gradients alone. {type(optimizer).__name__}"
-            " needs a closure; use torch.optim.AdamW or torch.optim.SGD."
-        )
+    _refuse_arguments(optimizer, "optimizer", "torch.optim.AdamW", owner)
     if make_scheduler is not None:
-        _made(make_scheduler, optimizer, "scheduler", owner)
+        scheduler = _made(make_scheduler, optimizer, "scheduler", owner)
+        _refuse_arguments(scheduler, "scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR", owner)
+
+
+def _refuse_arguments(made: Any, component: str, instead: str, owner: str) -> None:
+    """Raise unless ``made.step()`` can be called."""
+    if not callable(getattr(made, "step", None)):
+        raise InvalidArgumentError(
+            f"The {component!r} parameter of {owner} must make an object with a method step. It made"
+            f" {type(made).__name__} instead; use {instead}."
+        )
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = signature(made.step).parameters.values()
+    required = [p.name for p in parameters if p.kind in kinds and p.default is Parameter.empty]
+    if required:
+        raise InvalidArgumentError(
+            f"The {component!r} parameter of {owner} must make steps without arguments. {type(made).__name__} needs"
+            f" {', '.join(required)}; use {instead}."
+        )
 
 
 def _made(make: Callable[..., Any], argument: Any, component: str, owner: str) -> Any:

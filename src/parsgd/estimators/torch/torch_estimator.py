@@ -215,9 +215,12 @@ class TorchEstimator(TorchParams):
         loss = self._choose_loss(output)
 
         def tensors(part: Examples) -> tuple[torch.Tensor, ...]:
-            target = self._target_tensor(part.y, output, parameter_type(module))
-            weight = () if part.weight is None else (tensor_of(part.weight, parameter_type(module), "sample_weight"),)
-            return tensor_of(part.x, kind), target, *weight
+            dtype = parameter_type(module)
+            rows = tensor_of(part.x, kind), self._target_tensor(part.y, output, dtype)
+            if part.weight is None:
+                return rows
+            # float32 also for modules of float16 and bfloat16
+            return *rows, tensor_of(part.weight, torch.promote_types(dtype, torch.float32), "sample_weight")
 
         trainer = Trainer(
             module,
