@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 
-from parsgd.estimators.torch.module_making import make_mlp  # noqa: E402
+from parsgd.estimators.torch.components.module_making import make_mlp  # noqa: E402
 from parsgd.torch import TorchClassifier, TorchRegressor  # noqa: E402
 
 _KEYWORD = "scikit-learn passes the name of **components as a keyword, which the constructor refuses as unknown"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from parsgd.estimators.torch.torch_input import TorchInput
-from parsgd.models.torch import random_states
+from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import batch_loss, to_device
 
 
@@ -18,7 +18,7 @@ def mean_loss(
     total, n_examples, training = 0.0, 0, module.training
     module.eval()
     try:
-        with torch.no_grad(), random_states.preserved(device):
+        with torch.no_grad(), generator_states.preserved(device):
             for n, batch in data.batches():
                 total += float(batch_loss(module, loss, to_device(batch, device)).mean()) * n
                 n_examples += n

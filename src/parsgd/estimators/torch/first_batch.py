@@ -10,7 +10,7 @@ import torch
 
 from parsgd.core import Source
 from parsgd.errors import InvalidArgumentError
-from parsgd.models.torch import random_states
+from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.torch_model import TorchModel
@@ -29,7 +29,7 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> 
         buffer changes.
     """
     device = torch.device(model.device)
-    with random_states.preserved(device):
+    with generator_states.preserved(device):
         shard = source.split(1, 0, "contiguous")[0]
         try:
             rows, order = next(iter(shard.blocks(0, 0)))

@@ -15,8 +15,8 @@ from sklearn.utils.validation import column_or_1d
 from parsgd.core import Algorithm, Engine
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.target_encoders import check_classes, class_numbers, classes_of
-from parsgd.estimators.torch.input_tensors import tensor_of
-from parsgd.estimators.torch.loss_making import COLUMN_PER_CLASS, ONE_COLUMN, family_of
+from parsgd.estimators.torch.components.input_tensors import tensor_of
+from parsgd.estimators.torch.components.loss_making import COLUMN_PER_CLASS, ONE_COLUMN, family_of
 from parsgd.estimators.torch.torch_estimator import TorchEstimator, fitting
 from parsgd.estimators.torch.torch_params import check_weights
 from parsgd.estimators.validation import param_validation

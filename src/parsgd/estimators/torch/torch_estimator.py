@@ -19,17 +19,17 @@ from parsgd.data.dataset import Dataset
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.epochs import epochs_of
 from parsgd.estimators.fitted.transaction import forget, transactional
-from parsgd.estimators.torch.component_params import accepted_arguments, with_settings
-from parsgd.estimators.torch.input_tensors import as_array, input_type_of, parameter_type, tensor_of
-from parsgd.estimators.torch.loss_making import make_loss
-from parsgd.estimators.torch.module_making import first_output, make_mlp, make_module
-from parsgd.estimators.torch.optimizer_trial import try_optimizer
+from parsgd.estimators.torch.components.component_params import accepted_arguments, with_settings
+from parsgd.estimators.torch.components.input_tensors import as_array, input_type_of, parameter_type, tensor_of
+from parsgd.estimators.torch.components.loss_making import make_loss
+from parsgd.estimators.torch.components.module_making import first_output, make_mlp, make_module
+from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.torch_params import TRAINER_PARAMS, TorchParams, check_weights
 from parsgd.estimators.torch.trainer import Trainer
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import to_native
 from parsgd.estimators.validation.random_states import MAX_SEED, draw_seed, make_generator
-from parsgd.models.torch import random_states
+from parsgd.models.torch import generator_states
 from parsgd.registry import ALGORITHMS, resolve
 from parsgd.utils.interrupts import interruptible
 
@@ -204,8 +204,8 @@ class TorchEstimator(TorchParams):
         device, random = torch.device(self.device), np.random.RandomState(seed)
         if self.early_stopping and held_out is None and not partial:
             examples, held_out = self._split(examples, random)
-        with random_states.preserved(device):
-            random_states.seed_all(module_seed, device)
+        with generator_states.preserved(device):
+            generator_states.seed_all(module_seed, device)
             module = copy.deepcopy(self.module_) if warm else self._make_module(examples.x)
             module.to(device)
             kind = input_type_of(module, self.input_type)
@@ -303,7 +303,7 @@ class TorchEstimator(TorchParams):
         size = max(int(self.batch_size), _BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1))
         if module.training:
             module.eval()
-        with torch.no_grad(), random_states.preserved(device):
+        with torch.no_grad(), generator_states.preserved(device):
             blocks = [
                 module(tensor_of(X[at : at + size], kind).to(device, non_blocking=True)).cpu()
                 for at in range(0, len(X), size)

@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator
 from parsgd.checkpointing.settings import settings_of
 from parsgd.core import Algorithm, Engine
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.torch.component_params import ComponentParams
-from parsgd.estimators.torch.input_tensors import INPUT_TYPES
+from parsgd.estimators.torch.components.component_params import ComponentParams
+from parsgd.estimators.torch.components.input_tensors import INPUT_TYPES
 from parsgd.estimators.validation import param_validation
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.torch.input_tensors import tensor_of
+from parsgd.estimators.torch.components.input_tensors import tensor_of
 from parsgd.estimators.torch.torch_estimator import TorchEstimator, fitting
 
 if TYPE_CHECKING:

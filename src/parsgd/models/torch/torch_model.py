@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from parsgd.core import PlainModel, Task, Totals
-from parsgd.models.torch import random_states
+from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import Loss
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_run import TorchRun
@@ -132,8 +132,8 @@ class TorchModel(PlainModel):
         if n == 0:
             return out, Totals(0, 0, np.zeros(1), np.zeros(1))
         session = self._take_session()
-        with random_states.preserved(session.device):
-            random_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
+        with generator_states.preserved(session.device):
+            generator_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
             before, n_threads = state, torch.get_num_threads()
             torch.set_num_threads(self.n_threads)
             session.load(state)

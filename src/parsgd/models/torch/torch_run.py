@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from parsgd.core import SGDRun, Totals
-from parsgd.models.torch import random_states
-from parsgd.models.torch.random_states import from_numbers, to_numbers
+from parsgd.models.torch import generator_states
+from parsgd.models.torch.generator_states import from_numbers, to_numbers
 
 if TYPE_CHECKING:
     from parsgd.models.torch.torch_model import TorchModel
@@ -41,7 +41,7 @@ class TorchRun(SGDRun):
         self.loss_sum = 0.0
         self.seed = seed
         # random states and number of threads outside of the run; None while it does not run
-        self.outside: tuple[random_states.RandomStates, int] | None = None
+        self.outside: tuple[generator_states.RandomStates, int] | None = None
         session.load(state)
 
     @property
@@ -86,20 +86,20 @@ class TorchRun(SGDRun):
         if self.outside is not None:
             return
         session = self.session
-        self.outside = random_states.capture(session.device), torch.get_num_threads()
+        self.outside = generator_states.capture(session.device), torch.get_num_threads()
         torch.set_num_threads(self.model.n_threads)
         if session.states is None:
-            random_states.seed_all(self.seed, session.device)
+            generator_states.seed_all(self.seed, session.device)
         else:
-            random_states.restore(session.states, session.device)
+            generator_states.restore(session.states, session.device)
 
     def _leave(self) -> None:
         """Keep the random states of the session, and restore those outside of the run."""
         if self.outside is None:
             return
         session, (states, n_threads) = self.session, self.outside
-        session.states = random_states.capture(session.device)
-        random_states.restore(states, session.device)
+        session.states = generator_states.capture(session.device)
+        generator_states.restore(states, session.device)
         torch.set_num_threads(n_threads)
         self.outside = None
 

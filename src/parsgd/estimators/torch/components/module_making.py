@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.torch.component_params import accepted_arguments, with_settings
+from parsgd.estimators.torch.components.component_params import accepted_arguments, with_settings
 from parsgd.estimators.torch.first_batch import described
 
 

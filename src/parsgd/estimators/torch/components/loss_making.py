@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from parsgd.errors import InvalidArgumentError
-from parsgd.estimators.torch.component_params import accepted_arguments, with_settings
+from parsgd.estimators.torch.components.component_params import accepted_arguments, with_settings
 
 # Losses of classifiers by what they read: the class, and the function of the same formula.
 _FAMILIES = {
