@@ -1,5 +1,6 @@
 """Bad input gets one clear error, before a worker starts where that can be known."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import torch
 from torch_modules import adamw, cross_entropy, make_net, sgd
 
 from parsgd import Hogwild, LocalSGD
-from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError
+from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, Outcome
 from parsgd.torch import Trainer
 
 
@@ -155,3 +156,41 @@ def test_importing_parsgd_does_not_import_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer": lambda params: torch.optim.SGD(params, lr=0.1, nesterov=True)}, "Nesterov momentum requires"),
+        ({"optimizer": lambda params: 3}, "must make a torch.optim.Optimizer"),
+        ({"optimizer": torch.optim.LBFGS}, "LBFGS needs closure"),
+        ({"scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau needs metrics"),
+        ({"scheduler": torch.optim.lr_scheduler.StepLR}, "step_size"),
+    ],
+)
+def test_optimizers_and_schedules_are_tried_before_any_worker(rows, settings, words):
+    with pytest.raises(InvalidArgumentError, match=words):
+        fit(rows, **settings)
+
+
+def test_a_last_batch_of_one_example_is_refused_if_the_module_cannot_train_on_it(rows):
+    # two workers with 33 rows each
+    few = rows[0][:66], rows[1][:66]
+    with pytest.raises(InvalidArgumentError, match="drop_last=True"):
+        fit(few)
+    fit(few, drop_last=True)
+    fit(few, make_net(batch_norm=False))
+
+
+def test_ctrl_c_keeps_the_module_so_far(rows):
+    def press(trainer):
+        signal.raise_signal(signal.SIGINT)
+
+    net = make_net()
+    before = net[0].weight.detach().clone()
+    trainer = Trainer(net, cross_entropy, optimizer=adamw, engine="serial", n_workers=2, on_epoch=press)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(rows, epochs=50)
+    assert trainer.outcome_ is Outcome.INTERRUPTED
+    assert trainer.n_epochs_ < 50
+    assert not torch.equal(before, trainer.module[0].weight)

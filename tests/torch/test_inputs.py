@@ -238,3 +238,43 @@ def test_the_global_random_states_are_left_alone(rows):
     np.random.seed(5)  # noqa: NPY002
     train(rows)
     assert (torch.rand(1), np.random.rand()) == expected  # noqa: NPY002
+
+
+def weighted_fit(rows, weights, **settings):
+    per_example = torch.nn.CrossEntropyLoss(reduction="none")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = torch.nn.Linear(20, 2)
+    data = rows[0][:64], rows[1][:64], weights
+    trainer = Trainer(module, per_example, optimizer=sgd, engine="serial", **settings)
+    return trainer.fit(data, epochs=3)
+
+
+def test_weights_count_over_a_whole_step(rows):
+    weights = torch.rand(64, generator=torch.Generator().manual_seed(0)) + 9.0 * (torch.arange(64) % 2)
+    whole = weighted_fit(rows, weights, n_workers=1, batch_size=64).module
+    for settings in ({"n_workers": 1, "accumulate": 2}, {"n_workers": 2, "algorithm": "minibatch"}):
+        part = weighted_fit(rows, weights, batch_size=32, **settings).module
+        with torch.no_grad():
+            assert torch.allclose(whole.weight, part.weight, atol=1e-6), settings
+
+
+def test_the_weighted_validation_loss_does_not_depend_on_the_batches(rows):
+    weights = torch.rand(64, generator=torch.Generator().manual_seed(0)) + 9.0 * (torch.arange(64) % 2)
+    trainer = weighted_fit(rows, weights, n_workers=1, batch_size=64)
+    losses = []
+    for trainer.batch_size in (64, 32, 1):
+        losses.append(trainer.validation_loss((rows[0][:64], rows[1][:64], weights)))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+def test_batches_without_any_weight_are_left_out(rows):
+    weights = torch.cat([torch.zeros(32), torch.ones(32)])
+    found = weighted_fit(rows, weights, n_workers=1, batch_size=32, shuffle=False)
+    only = weighted_fit((rows[0][32:64], rows[1][32:64]), torch.ones(32), n_workers=1, batch_size=32, shuffle=False)
+    assert torch.equal(found.module.weight, only.module.weight)
+
+
+def test_a_loss_module_moves_to_the_device(rows):
+    loss = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0]))
+    assert train(rows, loss=loss, epochs=4).validation_losses_[-1] < 0.5

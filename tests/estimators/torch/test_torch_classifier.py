@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 from sklearn.datasets import load_iris  # noqa: E402
 from sklearn.utils import compute_class_weight  # noqa: E402
 
+from parsgd import LocalSGD, MiniBatch  # noqa: E402
 from parsgd.errors import InvalidArgumentError, Outcome  # noqa: E402
-from parsgd.torch import LocalSGD, MiniBatch, TorchClassifier, Trainer  # noqa: E402
+from parsgd.torch import TorchClassifier, Trainer  # noqa: E402
 
 X, y = load_iris(return_X_y=True)
 X = (X - X.mean(0)) / X.std(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from parsgd.models.torch.torch_model import TorchModel
 _MOST_EXAMPLES = 16
 
 
-def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> bool:
+def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, sizes: Collection[int] = ()) -> bool:
     """Run a copy of the module forward and backward on a few examples, and return True if it draws random numbers.
+
+    ``sizes`` are those of the last batch of each worker's epoch.
 
     Raises
     ------
@@ -46,6 +49,8 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> 
             loss.backward()
         except RuntimeError as error:
             raise InvalidArgumentError(f"The gradient of the first batch failed: {error}.") from error
+        if 1 in sizes and model.batch_size > 1:
+            _check_one_example(model, module, read_batch(rows, order[:1]))
     unused = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     if unused and not allow_unused:
         raise InvalidArgumentError(
@@ -71,6 +76,17 @@ def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tenso
     except Exception as error:
         raise InvalidArgumentError(
             f"The module or its loss failed on the first batch, {described(batch)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_one_example(model: TorchModel, module: torch.nn.Module, batch: Any) -> None:
+    """Raise if the module cannot train on the last batch of an epoch, which has one example."""
+    try:
+        _loss(model, module, to_device(batch, torch.device(model.device)))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(
+            f"The last batch of an epoch has one example, on which the module fails, as BatchNorm does. Pass"
+            f" drop_last=True or another batch_size. ({error.__cause__})"
         ) from error
 
 

@@ -232,7 +232,7 @@ class TorchEstimator(TorchParams):
             **{name: getattr(self, name) for name in TRAINER_PARAMS},
         )
         validation = None if held_out is None else tensors(held_out)
-        trainer.fit(tensors(examples), validation, epochs=epochs, resume=resume)
+        trainer.run(tensors(examples), validation, epochs, resume=resume)
         self._record(trainer, warm)
 
     def _draw_seeds(self, warm: bool) -> tuple[int, int]:

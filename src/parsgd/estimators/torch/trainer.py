@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.core import Algorithm, Engine
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome, check_count
 from parsgd.estimators.auto_select import choose_engine
+from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.evaluation import mean_loss
 from parsgd.estimators.torch.first_batch import check_first_batch
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
@@ -27,6 +29,7 @@ from parsgd.registry import ALGORITHMS, resolve
 from parsgd.training import loop
 from parsgd.training.compatibility import refuse_unoffered
 from parsgd.training.stopping import StoppingRule
+from parsgd.utils.interrupts import interruptible
 from parsgd.viz.live import display_mode
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from parsgd.training.reporting.history import History
 
 _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer_state", "scheduler_interval")
+
+
+fitting = functools.partial(interruptible, returns=True)
 
 
 class Trainer:
@@ -190,6 +196,7 @@ class Trainer:
         self.verbose = verbose
         check_parameters(self)
 
+    @fitting
     def fit(
         self,
         train: Any,
@@ -228,6 +235,12 @@ class Trainer:
         DivergedError
             If a parameter or the loss becomes NaN or infinite.
         """
+        return self.run(train, validation, epochs, n_examples, resume)
+
+    def run(
+        self, train: Any, validation: Any, epochs: int, n_examples: int | None = None, resume: bool = False
+    ) -> Trainer:
+        """Train the module as :meth:`fit` does; after Ctrl-C it returns, and the caller decides what to raise."""
         check_parameters(self)
         check_count(epochs, "epochs", "Trainer.fit", optional=False)
         check_count(n_examples, "n_examples", "Trainer.fit")
@@ -240,7 +253,8 @@ class Trainer:
         refuse_unoffered(model, algorithm, engine)
         # the work of reading and training an example, about that of the parameters it meets
         source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
-        draws = check_first_batch(model, source, bool(self.allow_unused))
+        try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
+        draws = check_first_batch(model, source, bool(self.allow_unused), _last_batches(data, algorithm, n_workers))
         if draws and engine.name == "threads" and n_workers > 1:
             raise IncompatiblePartsError(
                 "The module draws random numbers, as dropout does, and engine='threads' has one generator for all"
@@ -306,7 +320,7 @@ class Trainer:
         n_threads = self.n_threads or (torch.get_num_threads() if n_workers == 1 else 1)
         return TorchModel(
             self.module.to(self.device),
-            self.loss,
+            self.loss.to(self.device) if isinstance(self.loss, torch.nn.Module) else self.loss,
             self.optimizer,
             FlatLayout.of(self.module),
             batch_size=size * int(self.accumulate),
@@ -363,3 +377,13 @@ class Trainer:
             writer.params = {name: getattr(self, name) for name in _CHECKPOINTED}
             self.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
             yield writer
+
+
+def _last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list[int]:
+    """Return the numbers of examples in the last batch of an epoch, of each worker."""
+    size = data.plan.batch_size
+    if data.plan.drop_last:
+        return []
+    if algorithm.traits.partition == "common_order":
+        return [len(part) for part in np.array_split(np.arange(data.n_rows % (size * n_workers)), n_workers)]
+    return [len(part) % size for part in np.array_split(np.arange(data.n_rows), n_workers)]

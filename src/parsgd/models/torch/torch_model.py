@@ -126,9 +126,9 @@ class TorchModel(PlainModel):
     def gradient_sum(
         self, state: np.ndarray, rows: Any, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
     ) -> tuple[np.ndarray, Totals]:
-        """Sum the gradients of examples ``batch[first:end]``; buffers have their change times their number."""
+        """Sum the gradients of examples ``batch[first:end]``; buffers have their change times the weight."""
         out = np.zeros(self.layout.size + 1, dtype=self.layout.dtype)
-        n, loss = end - first, 0.0
+        n, loss, total = end - first, 0.0, 0.0
         if n == 0:
             return out, Totals(0, 0, np.zeros(1), np.zeros(1))
         session = self._take_session()
@@ -138,19 +138,22 @@ class TorchModel(PlainModel):
             torch.set_num_threads(self.n_threads)
             session.load(state)
             for at in range(first, end, self.micro_batch_size):
-                part = batch[at : min(at + self.micro_batch_size, end)]
-                loss += session.add_gradient(rows, part, len(part)) * len(part)
+                indices = batch[at : min(at + self.micro_batch_size, end)]
+                part, weight = session.read(rows, indices)
+                if weight > 0.0:
+                    loss += session.add_gradient(part, weight) * len(indices)
+                    total += weight
             torch.set_num_threads(n_threads)
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)
-        out[buffers] = (after[buffers] - before[buffers]) * n
+        out[buffers] = (after[buffers] - before[buffers]) * total
         vector = torch.from_numpy(out)
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             if parameter.grad is not None:
                 vector[slot.start : slot.stop].copy_(parameter.grad.reshape(-1))
                 parameter.grad = None
-        out[-1] = n
+        out[-1] = total
         self._give_back(session)
         totals = np.array([loss])
         return out, Totals(n, 1, totals, totals)
@@ -170,7 +173,7 @@ class TorchModel(PlainModel):
             session.renew_optimizer()
         else:
             session.set_optimizer_state(optimizer_state)
-        mean = torch.from_numpy(gradients[:-1] / gradients[-1])
+        mean = torch.from_numpy(gradients[:-1] / max(gradients[-1], np.finfo(gradients.dtype).tiny))
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             values = mean[slot.start : slot.stop].view(parameter.shape)
             parameter.grad = values.to(parameter.device, parameter.dtype)

@@ -61,9 +61,14 @@ class TorchRun(SGDRun):
         self._enter()
         for begin in range(start, stop, model.batch_size):
             batch = order[begin : min(begin + model.batch_size, stop)]
-            for at in range(0, len(batch), model.micro_batch_size):
-                part = batch[at : at + model.micro_batch_size]
-                self.loss_sum += session.add_gradient(rows, part, len(part) / len(batch)) * len(part)
+            size = model.micro_batch_size
+            parts = [session.read(rows, batch[at : at + size]) for at in range(0, len(batch), size)]
+            total = sum(weight for _, weight in parts)
+            for part, weight in parts:
+                # without any weight there is no loss
+                if weight > 0.0:
+                    share = weight / total
+                    self.loss_sum += session.add_gradient(part, share) * share * len(batch)
             session.step(float(self.lr_scale[0]))
             self.examples += len(batch)
             self.steps += 1

@@ -10,7 +10,7 @@ import torch
 
 from parsgd.core.padded import padded_zeros
 from parsgd.models.torch import generator_states
-from parsgd.models.torch.batch_loss import batch_loss, read_batch, to_device
+from parsgd.models.torch.batch_loss import batch_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.plain_values import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -77,13 +77,17 @@ class WorkerSession:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def add_gradient(self, rows: Any, indices: np.ndarray, share: float) -> float:
-        """Add ``share`` times the gradient of a batch's mean loss to the gradients; return the mean loss."""
+    def read(self, rows: Any, indices: np.ndarray) -> tuple[Any, float]:
+        """Return a batch on the device, and its weight."""
         batch = to_device(read_batch(rows, indices), self.device)
+        return batch, weight_of(batch, self.model.loss, len(indices))
+
+    def add_gradient(self, batch: Any, factor: float) -> float:
+        """Add ``factor`` times the gradient of a batch's mean loss to the gradients; return the mean loss."""
         kind = self.model.autocast
         with torch.autocast(self.device.type, dtype=kind and getattr(torch, kind), enabled=kind is not None):
             loss = batch_loss(self.module, self.model.loss, batch)
-        (loss if share == 1.0 else loss * share).backward()
+        (loss if factor == 1.0 else loss * factor).backward()
         return float(loss.detach())
 
     def step(self, lr_scale: float) -> None:

@@ -59,6 +59,6 @@ def _made(make: Callable[..., Any], argument: Any, component: str, owner: str) -
         return make(argument)
     except Exception as error:
         raise InvalidArgumentError(
-            f"The {component!r} parameter of {owner} failed: {type(error).__name__}: {error}. Pass its arguments as"
-            f" {component}__name=value."
+            f"The {component!r} parameter of {owner} failed: {type(error).__name__}: {error}. Set the arguments that"
+            " it needs."
         ) from error
