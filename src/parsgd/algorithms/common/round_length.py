@@ -1,10 +1,31 @@
-"""Round lengths in examples, for rounds defined as a fraction of a shard."""
+"""Round lengths in examples, for rounds defined as a fraction of a shard or in steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from parsgd.core import Budget, FitState
+from parsgd.errors import InvalidArgumentError, check_between
+
+
+def check_round_length(sync_every: object, owner: str) -> None:
+    """Raise unless a round is a fraction of an epoch, or a whole number of steps above 1."""
+    if steps_of(sync_every):
+        return
+    try:
+        check_between(sync_every, 0, 1, "sync_every", owner)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{error} A whole number above 1 is a number of SGD steps.") from None
+
+
+def steps_of(sync_every: object) -> int:
+    """Return the length of a round in steps, or 0 if it is a fraction of an epoch.
+
+    >>> steps_of(500), steps_of(0.5), steps_of(1)
+    (500, 0, 0)
+    """
+    whole = isinstance(sync_every, (int, np.integer)) and not isinstance(sync_every, bool)
+    return int(sync_every) if whole and int(sync_every) > 1 else 0
 
 
 def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: float | None = None) -> Budget:
