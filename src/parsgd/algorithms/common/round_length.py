@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from parsgd.core import Budget, FitState
 from parsgd.errors import InvalidArgumentError, check_between
 
 
-def check_round_length(sync_every: object, owner: str) -> None:
+def check_round_length(sync_every: Any, owner: str) -> None:
     """Raise unless a round is a fraction of an epoch, or a whole number of steps above 1."""
     if steps_of(sync_every):
         return
@@ -18,7 +20,7 @@ def check_round_length(sync_every: object, owner: str) -> None:
         raise InvalidArgumentError(f"{error} A whole number above 1 is a number of SGD steps.") from None
 
 
-def steps_of(sync_every: object) -> int:
+def steps_of(sync_every: Any) -> int:
     """Return the length of a round in steps, or 0 if it is a fraction of an epoch.
 
     >>> steps_of(500), steps_of(0.5), steps_of(1)
