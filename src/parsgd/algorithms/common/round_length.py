@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ def steps_of(sync_every: Any) -> int:
     >>> steps_of(500), steps_of(0.5), steps_of(1)
     (500, 0, 0)
     """
-    whole = isinstance(sync_every, (int, np.integer)) and not isinstance(sync_every, bool)
-    return int(sync_every) if whole and int(sync_every) > 1 else 0
+    if isinstance(sync_every, bool) or not isinstance(sync_every, Integral):
+        return 0
+    return int(sync_every) if int(sync_every) > 1 else 0
 
 
 def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: float | None = None) -> Budget:
