@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from parsgd.errors import Outcome
+    from parsgd.estimators.auto_select import Choice
     from parsgd.training.reporting.history import History
 
 # Rows on which a new module is tried.
@@ -284,6 +285,8 @@ class TorchEstimator(TorchParams):
         losses, _ = epochs_of(fit, one_shot)
         self.module_ = trainer.module
         self.history_: History = trainer.history_
+        self.algorithm_: Choice = trainer.algorithm_
+        self.engine_: str = trainer.engine_
         self.outcome_: Outcome | None = trainer.outcome_
         self.n_iter_: int = getattr(self, "n_iter_", 0) + trainer.n_epochs_
         self.loss_curve_: list[float] = [*getattr(self, "loss_curve_", ()), *losses]

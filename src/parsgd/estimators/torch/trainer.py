@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.checkpointing.settings import Checkpoint, settings_of
@@ -17,7 +18,7 @@ from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.core import Algorithm, Engine
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome, check_count
-from parsgd.estimators.auto_select import choose_engine
+from parsgd.estimators.auto_select import Choice, choose_engine
 from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.evaluation import mean_loss
 from parsgd.estimators.torch.first_batch import check_first_batch
@@ -42,7 +43,7 @@ _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer
 fitting = functools.partial(interruptible, returns=True)
 
 
-class Trainer:
+class Trainer(BaseEstimator):
     """Train a PyTorch module with several workers.
 
     Each worker has a copy of the module and an optimizer of its own, and reads its own part of the data.  The algorithm
@@ -109,8 +110,10 @@ class Trainer:
         Validation loss after every epoch.
     outcome_ : Outcome
         How the fit ended.
-    n_epochs_ : int
+    n_epochs_, n_iter_ : int
         Completed epochs.
+    algorithm_, engine_ : Choice, str
+        The algorithm with the number of workers, and the name of the engine.
 
     Notes
     -----
@@ -251,6 +254,8 @@ class Trainer:
         model = self._model(data, n_workers)
         algorithm = self._choose_algorithm(model, n_workers)
         refuse_unoffered(model, algorithm, engine)
+        self.algorithm_: Choice = Choice(algorithm.name, "given", algorithm, n_workers)
+        self.engine_: str = engine.name
         # the work of reading and training an example, about that of the parameters it meets
         source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
         try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
@@ -358,6 +363,7 @@ class Trainer:
         self.history_: History = fit.history
         self.outcome_: Outcome | None = fit.outcome
         self.n_epochs_: int = fit.n_epochs
+        self.n_iter_: int = fit.n_epochs
         scores = [entry["score"] for entry in fit.history if entry.get("score") is not None]
         self.validation_losses_: list[float] = [-score for score in scores]
 
