@@ -107,7 +107,7 @@ class Trainer(BaseEstimator):
     history_ : History
         One entry per round.  ``score`` is the negative validation loss.
     validation_losses_ : list of float
-        Validation loss after every epoch.
+        Validation loss after every epoch; after a round that is longer than an epoch, one for its last epoch.
     outcome_ : Outcome
         How the fit ended.
     n_epochs_, n_iter_ : int
