@@ -30,7 +30,7 @@ def build(file):
     trainer = Trainer(torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss(), optimizer=optimizer, engine="serial")
     return trainer, (rows["X"], rows["y"]), (rows["X"], rows["y"])
 """
-COMMANDS = {command.callback.__name__: command for command in app.registered_commands}
+COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from parsgd.utils.atomic_io import write_atomically
 if TYPE_CHECKING:
     from parsgd.torch import Trainer
 
-EXAMPLES = ("parsgd train-torch net.py:build --data rows.npz --epochs 3 --workers 2 --out net.pt",)
+EXAMPLES = ("parsgd train-torch net.py:build --data rows.npz --workers 2 --out net.pt",)
 _RESULT = "a Trainer and the training data, or these and the validation data"
 
 
