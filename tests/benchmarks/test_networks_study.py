@@ -53,6 +53,7 @@ def test_a_quick_run_keeps_the_readings(networks, capsys):
     assert "--stored" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_moments_are_reset_only_between_rounds(networks):
     X, y = np.random.default_rng(0).random((64, 4), dtype=np.float32), np.arange(64) % 2
     settings = {"solver": "sgd", "momentum": 0.9, "batch_size": 8, "max_iter": 1, "random_state": 0}
