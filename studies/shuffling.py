@@ -56,7 +56,8 @@ writes this page from the readings in `studies/readings/shuffling.json`, in abou
 - **Figures**: the test log loss of logistic regression, divided by that of a full shuffle in memory with the same seed
   and number of workers; 1 equals a full shuffle. They are means of {n_seeds} seeds, with the worst seed in brackets.
   `full` is the mean loss of the full shuffle.
-- **Settings**: a constant rate for all rows of a data set, chosen by hand: {rates}. `alpha`: {alphas}.
+- **Settings**: a constant rate for all rows of a data set, chosen by hand. Rates: {rates}.
+  `alpha`: {alphas}.
 - **Two workers** average ten times per pass. Each has half of the row groups, assigned at random.
 
 {about}
