@@ -2,6 +2,8 @@
 
 import functools
 import math
+import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -72,7 +74,11 @@ def test_synchronous_algorithms_have_the_same_bits_on_every_engine(rows, algorit
 @pytest.mark.parametrize("algorithm", SYNCHRONOUS[:4], ids=lambda algorithm: algorithm.name)
 def test_synchronous_algorithms_have_the_same_bits_on_dask(rows, algorithm):
     distributed = pytest.importorskip("distributed")
-    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None):
+    # a local cluster sets variables for its processes
+    with (
+        mock.patch.dict(os.environ),
+        distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None),
+    ):
         assert same_bits(train(rows, algorithm), train(rows, algorithm, "dask"))
 
 
