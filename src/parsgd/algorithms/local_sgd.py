@@ -100,6 +100,8 @@ class LocalSGD(SynchronousAlgorithm):
 
         - ``"uniform"``: equal weights.
         - ``"steps"``, ``"examples"``: proportional to the work done in the round.
+        - ``"tokens"``: proportional to the tokens in the examples, if a :class:`parsgd.torch.Trainer` counts them; else
+          to the examples.
         - ``"wp"``: WP-SGD's contraction.
         - ``"fednova"``: proportional to rows, each displacement divided by its steps.
         - ``"loss"``: larger for smaller losses.

@@ -80,6 +80,8 @@ class Trainer(BaseEstimator):
         Type of ``torch.autocast`` for the forward pass.  float16 has no gradient scaling.
     device : str
         Device of all workers, such as ``"cuda"``.
+    count_tokens : callable or None
+        Returns the number of tokens in a batch.  ``LocalSGD(rule="tokens")`` weighs workers by their sum.
     optimizer_state : {"keep", "new"}
         ``"keep"``: a worker's optimizer continues from round to round.  ``"new"``: every round begins with a new one,
         and the schedule continues.  Moments are never averaged.
@@ -161,6 +163,7 @@ class Trainer(BaseEstimator):
         clip_norm: float | None = None,
         autocast: str | None = None,
         device: str = "cpu",
+        count_tokens: Callable[[Any], int] | None = None,
         optimizer_state: str = "keep",
         shuffle: bool = True,
         drop_last: bool = False,
@@ -186,6 +189,7 @@ class Trainer(BaseEstimator):
         self.clip_norm = clip_norm
         self.autocast = autocast
         self.device = device
+        self.count_tokens = count_tokens
         self.optimizer_state = optimizer_state
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -336,6 +340,7 @@ class Trainer(BaseEstimator):
             autocast=self.autocast,
             device=str(self.device),
             n_threads=int(n_threads),
+            count_tokens=self.count_tokens,
             keeps_optimizer=self.optimizer_state == "keep",
         )
 

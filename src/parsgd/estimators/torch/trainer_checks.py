@@ -20,7 +20,13 @@ def check_parameters(trainer: Any, who: str = "Trainer") -> None:
             f"The 'module' parameter of {who} must be a torch.nn.Module. Got {trainer.module!r} instead; pass an"
             " instance, such as Net(), and not a class."
         )
-    for name, optional in (("loss", True), ("optimizer", False), ("scheduler", True), ("on_epoch", True)):
+    for name, optional in (
+        ("loss", True),
+        ("optimizer", False),
+        ("scheduler", True),
+        ("count_tokens", True),
+        ("on_epoch", True),
+    ):
         value = getattr(trainer, name)
         if not (callable(value) or (optional and value is None)) or isinstance(value, torch.optim.Optimizer):
             got = f"an optimizer, {type(value).__name__}" if isinstance(value, torch.optim.Optimizer) else repr(value)

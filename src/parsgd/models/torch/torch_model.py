@@ -54,6 +54,8 @@ class TorchModel(PlainModel):
         Device of the workers.
     n_threads : int
         Threads of PyTorch within each worker.
+    count_tokens : callable or None
+        Returns the number of tokens in a batch, for the merge rule ``"tokens"``.
     keeps_optimizer : bool
         True if a worker's optimizer continues from round to round.  False: every round begins with a new one, and the
         schedule continues.
@@ -71,6 +73,7 @@ class TorchModel(PlainModel):
     autocast: str | None = None
     device: str = "cpu"
     n_threads: int = 1
+    count_tokens: Callable[[Any], int] | None = None
     keeps_optimizer: bool = True
     # sessions of the workers of this process by number, and those for gradients, which any thread may take
     _sessions: dict[int, WorkerSession] = field(init=False, default_factory=dict[int, WorkerSession], repr=False)

@@ -37,7 +37,7 @@ class TorchRun(SGDRun):
     ):
         self.model, self.session, self.state, self.lr_scale = model, session, state, lr_scale
         self.step, self.step_size = schedule_step, schedule_step_size
-        self.examples = self.steps = 0
+        self.examples = self.steps = self.tokens = 0
         self.loss_sum = 0.0
         self.seed = seed
         # random states and number of threads outside of the run; None while it does not run
@@ -64,6 +64,8 @@ class TorchRun(SGDRun):
             size = model.micro_batch_size
             parts = [session.read(rows, batch[at : at + size]) for at in range(0, len(batch), size)]
             total = sum(weight for _, weight in parts)
+            if model.count_tokens is not None:
+                self.tokens += sum(int(model.count_tokens(part)) for part, _ in parts)
             for part, weight in parts:
                 # without any weight there is no loss
                 if weight > 0.0:
@@ -81,8 +83,8 @@ class TorchRun(SGDRun):
 
     def take_totals(self) -> Totals:
         loss = np.array([self.loss_sum])
-        totals = Totals(self.examples, self.steps, loss, loss)
-        self.examples = self.steps = 0
+        totals = Totals(self.examples, self.steps, loss, loss, self.tokens)
+        self.examples = self.steps = self.tokens = 0
         self.loss_sum = 0.0
         return totals
 
