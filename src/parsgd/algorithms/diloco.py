@@ -26,6 +26,8 @@ class DiLoCo(LocalSGD):
         ``"nesterov"`` has rate 0.7 and beta 0.9.  Others: ``Momentum("nesterov", rate=1.0, beta=0.9)`` of
         :mod:`parsgd.algorithms.common.outer_optimizers`.
 
+    Notes
+    -----
     The other parameters are those of :class:`LocalSGD`.  With ``deadline="auto"`` a round does not wait for slow
     workers; the merge weights are then in proportion to the steps.
 

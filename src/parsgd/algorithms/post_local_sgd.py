@@ -28,6 +28,8 @@ class PostLocalSGD(LocalSGD):
     warmup_epochs : int
         Epochs of all workers together in which every round is one step.
 
+    Notes
+    -----
     The other parameters are those of :class:`LocalSGD`.
 
     Examples
