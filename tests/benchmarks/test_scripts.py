@@ -49,7 +49,12 @@ def studies(monkeypatch):
 def test_studies_can_be_imported(studies):
     assert len(studies) > 5
     for name in studies:
-        module = importlib.import_module(name)
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in peers():
+                raise
+            continue
         assert Path(module.__file__).parent == STUDIES
 
 

@@ -144,3 +144,11 @@ def test_dealt_at_random_a_sorted_file_is_no_matter(algorithm):
         warnings.simplefilter("error")
         SGDClassifier(algorithm=algorithm, **FEW).fit(SORTED_X, SORTED_Y)
         SGDClassifier(algorithm=SimuParallel(partition="contiguous"), **{**FEW, "n_jobs": 1}).fit(SORTED_X, SORTED_Y)
+
+
+def test_rows_of_a_torch_data_set_are_not_compared():
+    torch = pytest.importorskip("torch")
+    source = pytest.importorskip("parsgd.data.sources.torch_source")
+    data = torch.utils.data.TensorDataset(torch.arange(64.0)[:, None], torch.arange(64) // 32)
+    shards = source.TorchSource(data, torch.utils.data.default_collate).split(2, 1, "contiguous")
+    assert skew_warning(shards, [1, 2]) is None

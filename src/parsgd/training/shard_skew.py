@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import chdtrc
 
-from parsgd.core import DenseRows, Shard
+from parsgd.core import DenseRows, Rows, Shard
 
 _MAX_P_VALUE, _MIN_EXPLAINED = 1e-6, 0.05
 # Compared rows: of all shards together, and minimum and maximum per shard; maximum of compared dense features.
@@ -64,10 +64,13 @@ def skew_warning(shards: Sequence[Shard], seeds: Sequence[int]) -> str | None:
 
 
 def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
-    """Return up to ``n_rows`` rows of a shard, evenly spaced in its order; None for an empty shard."""
+    """Return up to ``n_rows`` rows of a shard, evenly spaced in its order.
+
+    None for an empty shard, and for the rows of a torch data set.
+    """
     try:
         block = next(iter(shard.blocks(seed, 0)), None) if shard.n_rows else None
-        if block is None or len(block.order) == 0:
+        if block is None or len(block.order) == 0 or not isinstance(block.rows, Rows):
             return None
         order = block.order[np.linspace(0, len(block.order) - 1, min(n_rows, len(block.order))).astype(int)]
         x, y = block.rows.x, block.rows.y[order].reshape(len(order), -1)
