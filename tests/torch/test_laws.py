@@ -98,6 +98,38 @@ def test_gradient_averaging_with_a_schedule_and_clipping_is_one_large_batch(rows
     assert close(one, three)
 
 
+class Recorder(torch.optim.SGD):
+    """SGD that records its rates, in a list that all copies share."""
+
+    rates = []
+
+    def step(self, *arguments, **settings):
+        self.rates.append(self.param_groups[0]["lr"])
+        return super().step(*arguments, **settings)
+
+
+@pytest.mark.parametrize("algorithm", [MiniBatch(), LocalSGD(sync_every=1.0)], ids=lambda given: given.name)
+def test_schedules_advance_with_the_epochs(rows, algorithm):
+    Recorder.rates.clear()
+    settings = {"optimizer": lambda params: Recorder(params, lr=0.1), "scheduler": halved}
+    train((rows[0][:960], rows[1][:960]), algorithm, n_workers=2, **settings)
+    assert sorted(set(Recorder.rates)) == [0.05, 0.1]
+    assert Recorder.rates.count(0.1) == Recorder.rates.count(0.05)
+
+
+def test_a_deadline_shortens_fits_in_rounds_of_steps(rows):
+    # at a quarter of the speed, waiting takes four times as long
+    engine = Simulated(speeds=[1.0, 1.0, 0.25], rate=100.0)
+    settings = {"optimizer": adamw, "engine": engine, "n_workers": 3}
+    seconds = {}
+    for deadline in (None, "auto"):
+        algorithm = LocalSGD(sync_every=4, deadline=deadline)
+        trainer = Trainer(make_net(), cross_entropy, algorithm=algorithm, **settings).fit(rows, epochs=4)
+        seconds[deadline] = trainer.history_[-1]["seconds"]
+        assert trainer.n_epochs_ == 4
+    assert seconds["auto"] < 0.7 * seconds[None]
+
+
 @pytest.mark.parametrize("n_workers", [1, 2, 3, 4])
 def test_asynchronous_diloco_with_unlimited_grace_is_diloco_bit_for_bit(rows, n_workers):
     expected = train(rows, DiLoCo(sync_every=5), n_workers=n_workers)

@@ -8,7 +8,7 @@ import torch
 from torch_modules import adamw, cross_entropy, make_net, same_bits
 
 from parsgd import AsyncDiLoCo, Checkpoint, DiLoCo, LocalSGD, MiniBatch, Simulated
-from parsgd.errors import InvalidArgumentError
+from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.torch import Trainer
 
 
@@ -58,6 +58,24 @@ def test_a_resumed_fit_has_the_bits_of_one_that_was_not_interrupted(rows, tmp_pa
     assert resumed.resumed_from_ > 0
     assert same_bits(whole.module, resumed.module)
     assert whole.validation_losses_ == resumed.validation_losses_
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"optimizer": lambda params: torch.optim.SGD(params, lr=0.01)}, "optimizer is"),
+        ({"optimizer": lambda params: torch.optim.AdamW(params, lr=1.0)}, "optimizer is"),
+        ({"scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 3)}, "scheduler is"),
+        ({"clip_norm": 1.0}, "clip_norm is"),
+    ],
+)
+def test_another_fit_does_not_resume(rows, tmp_path, changed, words):
+    kept = Checkpoint(tmp_path / "fit", seconds=0)
+    with pytest.raises(Stop):
+        trainer("local", checkpoint=kept, on_epoch=stop_after(1)).fit(rows, epochs=3)
+    other = trainer("local", checkpoint=kept).set_params(**changed)
+    with pytest.raises(CheckpointError, match=words):
+        other.fit(rows, epochs=3, resume=True)
 
 
 def test_resume_without_a_folder_is_refused(rows):

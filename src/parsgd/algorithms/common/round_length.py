@@ -43,21 +43,21 @@ def step_budget(
 ) -> Budget:
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
-    A round ends with the worker's last epoch.  A worker that has completed it makes no steps until the others have
-    completed theirs, or continues if not ``waits``.
+    A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have part
+    of a round left.  If one has more, as after a deadline or a lost task, or if not ``waits``, the worker continues.
     """
     n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
     examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
     left = n_rows * fit_state.max_epochs - cursor
-    if left <= 0 and waits and _some_continue(fit_state):
+    if left <= 0 and waits and 0 < _most_left(fit_state) < steps * fit_state.model.batch_size:
         return Budget(0, seconds)
     return Budget(min(examples, left) if left > 0 else examples, seconds)
 
 
-def _some_continue(fit_state: FitState) -> bool:
-    """Return True if some worker has not completed its last epoch."""
+def _most_left(fit_state: FitState) -> int:
+    """Return the largest number of examples that a worker has left until the end of its last epoch."""
     pairs = enumerate(zip(fit_state.cursors, fit_state.shard_rows, strict=True))
-    return any(cursor < rows * fit_state.max_epochs for worker, (cursor, rows) in pairs if worker not in fit_state.lost)
+    return max(rows * fit_state.max_epochs - cursor for worker, (cursor, rows) in pairs if worker not in fit_state.lost)
 
 
 def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: int) -> int:

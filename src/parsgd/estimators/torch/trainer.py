@@ -262,7 +262,7 @@ class Trainer(BaseEstimator):
         self.engine_: str = engine.name
         # the work of reading and training an example, about that of the parameters it meets
         source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
-        try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
+        described = try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
         draws = check_first_batch(model, source, bool(self.allow_unused), _last_batches(data, algorithm, n_workers))
         if draws and engine.name == "threads" and n_workers > 1:
             raise IncompatiblePartsError(
@@ -276,7 +276,7 @@ class Trainer(BaseEstimator):
             monitor=monitor,
             keeps_best=self.patience is not None,
         )
-        with self._checkpointer(resume, epochs) as writer, display_mode.shown(self.verbose):
+        with self._checkpointer(resume, described) as writer, display_mode.shown(self.verbose):
             fit = loop.fit(
                 model,
                 algorithm,
@@ -373,7 +373,7 @@ class Trainer(BaseEstimator):
         self.validation_losses_: list[float] = [-score for score in scores]
 
     @contextlib.contextmanager
-    def _checkpointer(self, resume: bool, epochs: int) -> Generator[CheckpointWriter | None]:
+    def _checkpointer(self, resume: bool, described: dict[str, Any]) -> Generator[CheckpointWriter | None]:
         settings = settings_of(self.checkpoint, "Trainer")
         if settings is None:
             if resume:
@@ -385,7 +385,7 @@ class Trainer(BaseEstimator):
             return
         with opened(settings.path) as folder:
             writer = CheckpointWriter(folder, settings, bool(resume))
-            writer.params = {name: getattr(self, name) for name in _CHECKPOINTED}
+            writer.params = {name: getattr(self, name) for name in _CHECKPOINTED} | described
             self.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
             yield writer
 

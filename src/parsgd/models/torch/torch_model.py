@@ -165,10 +165,16 @@ class TorchModel(PlainModel):
         self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
     ) -> np.ndarray:
         """Make the first step of a new optimizer."""
-        return self.optimizer_step(state, slopes, schedule_step, lr_scale, None)[0]
+        return self.optimizer_step(state, slopes, schedule_step, lr_scale, None, False)[0]
 
     def optimizer_step(
-        self, state: np.ndarray, gradients: np.ndarray, schedule_step: float, lr_scale: np.ndarray, optimizer_state: Any
+        self,
+        state: np.ndarray,
+        gradients: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        optimizer_state: Any,
+        ends_epoch: bool,
     ) -> tuple[np.ndarray, Any]:
         session = self._take_session()
         session.load(state)
@@ -181,6 +187,8 @@ class TorchModel(PlainModel):
             values = mean[slot.start : slot.stop].view(parameter.shape)
             parameter.grad = values.to(parameter.device, parameter.dtype)
         session.step(float(lr_scale[0]))
+        if ends_epoch:
+            session.end_epoch()
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)

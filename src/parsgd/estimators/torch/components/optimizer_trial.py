@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
@@ -13,8 +13,8 @@ from parsgd.errors import InvalidArgumentError
 
 def try_optimizer(
     make: Callable[..., Any], make_scheduler: Callable[..., Any] | None, module: torch.nn.Module, owner: str
-) -> None:
-    """Make an optimizer and a scheduler for the module.
+) -> dict[str, Any]:
+    """Make an optimizer and a scheduler for the module, and return a description of both in plain values.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def try_optimizer(
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trained:
         # refused later, with a message of its own
-        return
+        return {}
     optimizer = _made(make, trained, "optimizer", owner)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InvalidArgumentError(
@@ -32,9 +32,25 @@ def try_optimizer(
             f" {type(optimizer).__name__} instead."
         )
     _refuse_arguments(optimizer, "optimizer", "torch.optim.AdamW", owner)
+    # before the scheduler is made, which may change the rates
+    groups = [_numbers(group) for group in optimizer.param_groups]
+    found: dict[str, Any] = {"optimizer": {"class": type(optimizer).__name__, "groups": groups}}
     if make_scheduler is not None:
         scheduler = _made(make_scheduler, optimizer, "scheduler", owner)
         _refuse_arguments(scheduler, "scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR", owner)
+        found["scheduler"] = {"class": type(scheduler).__name__, **_numbers(scheduler.state_dict())}
+    return found
+
+
+def _numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that are numbers, texts, or tuples and lists of these."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in settings.items()
+        if isinstance(value, plain)
+        or (isinstance(value, (tuple, list)) and all(isinstance(part, plain) for part in value))
+    }
 
 
 def _refuse_arguments(made: Any, component: str, instead: str, owner: str) -> None:
