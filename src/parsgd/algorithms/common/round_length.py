@@ -44,7 +44,7 @@ def step_budget(
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
     A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have
-    part of a round left.  If one has more, as after a deadline or a lost task, or if not ``waits``, the worker continues.
+    part of a round left.  It continues if one has more, as after a deadline or a lost task, or if not ``waits``.
     """
     n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
     examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
