@@ -121,6 +121,12 @@ def test_a_module_that_cannot_be_pickled_is_named(rows):
         fit(rows, module, engine="processes")
 
 
+def test_data_that_are_not_finite_are_refused(rows):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(InvalidArgumentError, match="Remove NaN and infinite values"):
+            fit((torch.full_like(rows[0], value), rows[1]))
+
+
 def test_a_diverging_fit_names_the_epoch(rows):
     with pytest.raises(DivergedError, match=r"diverged in epoch \d+.*clip_norm"):
         fit(rows, torch.nn.Linear(20, 2), optimizer=lambda params: torch.optim.SGD(params, lr=1e38), batch_size=8)

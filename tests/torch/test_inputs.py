@@ -1,5 +1,7 @@
 """Kinds of training data, and kinds of modules."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -180,6 +182,49 @@ def test_weights_of_examples_count_them_several_times(rows):
     repeated.fit((X[several], y[several]), epochs=5)
     with torch.no_grad():
         assert torch.allclose(weighted.module.weight, repeated.module.weight, atol=1e-6)
+
+
+def test_parts_of_a_module_in_training_mode_keep_their_modes(rows):
+    net = make_net()
+    net[1].eval()
+    assert torch.equal(train(rows, net).module[1].running_mean, torch.zeros(32))
+    # a module in evaluation mode is trained whole
+    assert not torch.equal(train(rows, make_net().eval()).module[1].running_mean, torch.zeros(32))
+
+
+class Words(torch.nn.Module):
+    """The mean of embeddings with sparse gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = torch.nn.Embedding(50, 8, sparse=True), torch.nn.Linear(8, 2)
+
+    def forward(self, words):
+        return self.head(self.table(words).mean(1))
+
+
+@pytest.mark.parametrize("algorithm", ["local", "minibatch"])
+def test_sparse_gradients(algorithm):
+    words = torch.randint(0, 50, (500, 7), generator=torch.Generator().manual_seed(0))
+    examples = words, (words[:, 0] > 25).long()
+    losses = train(examples, Words(), optimizer=sgd, algorithm=algorithm, epochs=4).validation_losses_
+    assert losses[-1] < losses[0]
+
+
+def test_recurrent_modules_on_processes(rows):
+    class Recurrent(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = torch.nn.GRU(4, 8, batch_first=True), torch.nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.gru(x.view(len(x), 5, 4))[0][:, -1])
+
+    module = Recurrent()
+    both = [copy.deepcopy(module), copy.deepcopy(module)]
+    for net, engine in zip(both, ("serial", "processes"), strict=True):
+        Trainer(net, cross_entropy, optimizer=adamw, engine=engine, n_workers=2).fit(rows)
+    assert same_bits(*both)
 
 
 def test_bfloat16_parameters_keep_their_type(rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 from typing import Any
 
@@ -15,6 +14,7 @@ from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.torch_model import TorchModel
+from parsgd.models.torch.worker_session import training_copy
 
 # Examples of the batch: BatchNorm needs at least two.
 _MOST_EXAMPLES = 16
@@ -39,12 +39,17 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
             batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
         finally:
             shard.close()
-        module = copy.deepcopy(model.module).to(device).train()
+        module = training_copy(model.module, device)
         tables = {name: buffer.clone() for name, buffer in constants(module)}
         before = torch.get_rng_state()
         loss = _loss(model, module, batch)
         draws = not torch.equal(before, torch.get_rng_state())
         check_loss(loss)
+        if not torch.isfinite(loss).all():
+            raise InvalidArgumentError(
+                f"The loss of the first batch is {float(loss.detach())}. Remove NaN and infinite values from the data"
+                " and the parameters, or scale the inputs."
+            )
         try:
             loss.backward()
         except RuntimeError as error:

@@ -52,7 +52,8 @@ class Trainer(BaseEstimator):
     Parameters
     ----------
     module : torch.nn.Module
-        The module.  ``fit`` continues from its present parameters, and writes the trained ones back.
+        The module.  ``fit`` continues from its present parameters, and writes the trained ones back.  If it is in
+        training mode, its parts keep their modes; otherwise ``train()`` is called.
     loss : callable or None
         The mean loss of a batch from ``(output, target)``, such as ``torch.nn.CrossEntropyLoss()``.  None: the module
         returns its loss, as a scalar, or as attribute or entry ``loss`` of its output.
@@ -375,12 +376,11 @@ class Trainer(BaseEstimator):
     @contextlib.contextmanager
     def _checkpointer(self, resume: bool, described: dict[str, Any]) -> Generator[CheckpointWriter | None]:
         settings = settings_of(self.checkpoint, "Trainer")
+        if settings is None and resume:
+            raise InvalidArgumentError(
+                "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with checkpoint='folder'."
+            )
         if settings is None:
-            if resume:
-                raise InvalidArgumentError(
-                    "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with"
-                    " checkpoint='folder'."
-                )
             yield None
             return
         with opened(settings.path) as folder:
@@ -391,7 +391,7 @@ class Trainer(BaseEstimator):
 
 
 def _last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list[int]:
-    """Return the numbers of examples in the last batch of an epoch, of each worker."""
+    """Return the numbers of examples in each worker's last batch of an epoch."""
     size = data.plan.batch_size
     if data.plan.drop_last:
         return []

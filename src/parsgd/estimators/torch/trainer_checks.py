@@ -20,6 +20,11 @@ def check_parameters(trainer: Any, who: str = "Trainer") -> None:
             f"The 'module' parameter of {who} must be a torch.nn.Module. Got {trainer.module!r} instead; pass an"
             " instance, such as Net(), and not a class."
         )
+    if isinstance(trainer.module, torch.jit.ScriptModule):
+        raise InvalidArgumentError(
+            f"The 'module' parameter of {who} must be a plain torch.nn.Module. Got a TorchScript module, whose copies"
+            " do not train; pass the module from which it was made."
+        )
     for name, optional in (
         ("loss", True),
         ("optimizer", False),

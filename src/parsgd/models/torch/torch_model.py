@@ -154,7 +154,8 @@ class TorchModel(PlainModel):
         vector = torch.from_numpy(out)
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             if parameter.grad is not None:
-                vector[slot.start : slot.stop].copy_(parameter.grad.reshape(-1))
+                gradient = parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
+                vector[slot.start : slot.stop].copy_(gradient.reshape(-1))
                 parameter.grad = None
         out[-1] = total
         self._give_back(session)
