@@ -11,7 +11,7 @@ import torch
 from parsgd.core import Source
 from parsgd.errors import InvalidArgumentError
 from parsgd.models.torch import generator_states
-from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device
+from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.models.torch.worker_session import training_copy
@@ -39,6 +39,9 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
             batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
         finally:
             shard.close()
+        if weight_of(batch, model.loss, 1) == 0.0:
+            # the first examples may have no weight
+            batch = (*batch[:2], torch.ones_like(batch[2]))
         module = training_copy(model.module, device)
         tables = {name: buffer.clone() for name, buffer in constants(module)}
         before = torch.get_rng_state()
