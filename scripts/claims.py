@@ -5,7 +5,7 @@ Usage: python scripts/claims.py
 A comment on a line of its own names the command. It holds for the text below it, up to the next comment in its section
 or the end of the section, subsections included. Comments with no text between them hold together::
 
-    <!-- figures: python studies/linear.py DATA_FOLDER -->
+    <!-- figures: python studies/peers.py DATA_FOLDER -->
     <!-- figures: measured once, 2026-11, no command -->
     <!-- figures: none, the sizes of an example -->
 
@@ -52,7 +52,7 @@ HEAD = """# Measured numbers and their commands
 
 This page lists the measured numbers of the README and of the documentation. Each row names the command that measures
 the numbers of a section. `python scripts/claims.py` writes this page from comments in the others, such as
-`<!-- figures: python studies/linear.py DATA_FOLDER -->`. A test fails if a number has no comment or this page is old.
+`<!-- figures: python studies/peers.py DATA_FOLDER -->`. A test fails if a number has no comment or this page is old.
 
 A number counts as measured if it has a decimal point, or if a unit of time, memory or rate, "%", "x" or "times" follows
 it. In tables, numbers at the start of a cell outside the first column count. Numbers in code, versions, and numbers

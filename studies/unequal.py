@@ -57,7 +57,7 @@ PAGE = """# Workers of unequal speed
 
 This page compares ten workers of unequal speed with one worker that is tuned in the same way. The unit is the virtual
 time to a test loss. `python studies/unequal.py DATA_FOLDER` writes this page from the readings in
-`studies/readings/unequal.json`, in about 15 minutes of one core. One average at the end, with more rules for its
+`studies/readings/unequal.json`, in about 25 minutes of one core. One average at the end, with more rules for its
 weights, is on [a page of its own](unequal-average.md).
 
 - **Pools**: "{mixed}" has the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10, with the sum {mixed_speed:g}.

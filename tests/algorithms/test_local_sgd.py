@@ -351,7 +351,9 @@ def test_a_fit_ends_when_all_that_had_rows_are_lost():
         (dict(partition="common_order"), "'partition' parameter of LocalSGD"),
         (dict(seconds=1.0, deadline="auto"), "either seconds or deadline"),
         (dict(lengthen_after_epochs=0), "'lengthen_after_epochs' parameter of LocalSGD must be an int of at least 1"),
-        (dict(sync_every="adaptive", lengthen_after_epochs=2), "Got lengthen_after_epochs=2; remove one of them"),
+        (dict(sync_every="adaptive", lengthen_after_epochs=2), "Got lengthen_after_epochs=2 and sync_every='adaptive'"),
+        (dict(sync_every=20, lengthen_after_epochs=2), "Got lengthen_after_epochs=2 and sync_every=20; remove one"),
+        (dict(sync_every=1.5), "A whole number above 1 is a number of SGD steps"),
     ],
 )
 def test_bad_parameters_are_named_with_what_was_expected_and_what_came(bad, said):

@@ -11,7 +11,7 @@ from parsgd.cli import config
 from parsgd.cli.app import app
 from parsgd.model_io import model_files
 
-COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
+COMMANDS = sorted(command.callback.__name__.replace("_", "-") for command in app.registered_commands)
 
 
 @pytest.fixture

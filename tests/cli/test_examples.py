@@ -13,8 +13,24 @@ import pytest
 from parsgd.cli.app import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-NEEDS = {"--onnx": "onnx"}
-COMMANDS = {command.callback.__name__: command for command in app.registered_commands}
+NEEDS = {"--onnx": "onnx", "train-torch": "torch"}
+NET = """
+import numpy as np
+import torch
+
+from parsgd.torch import Trainer
+
+
+def optimizer(params):
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def build(file):
+    rows = np.load(file)
+    trainer = Trainer(torch.nn.Linear(4, 2), torch.nn.CrossEntropyLoss(), optimizer=optimizer, engine="serial")
+    return trainer, (rows["X"], rows["y"]), (rows["X"], rows["y"])
+"""
+COMMANDS = {command.callback.__name__.replace("_", "-"): command for command in app.registered_commands}
 
 
 @pytest.fixture
@@ -24,6 +40,9 @@ def folder(tmp_path, monkeypatch):
     for name, n in (("table.csv", 90), ("more.csv", 30), ("new.csv", 10)):
         area, city = rng.normal(80, 20, n).round(1), rng.choice(["Bath", "Lyon"], n)
         pd.DataFrame({"area": area, "city": city, "price": (2 * area).round()}).to_csv(tmp_path / name, index=False)
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    X = rng.standard_normal((90, 4), dtype=np.float32)
+    np.savez(tmp_path / "rows.npz", X=X, y=(X[:, 0] > 0).astype(np.int64))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -12,8 +12,8 @@ import parsgd
 # Modules that users import by name.
 MODULES = [
     f"parsgd.{name}"
-    for name in ("callbacks", "columns", "dask", "errors", "plotting", "testing")
-    if name == "columns" or importlib.util.find_spec(f"parsgd.{name}")
+    for name in ("callbacks", "columns", "dask", "errors", "plotting", "testing", "torch")
+    if name == "columns" or importlib.util.find_spec("torch" if name == "torch" else f"parsgd.{name}")
 ]
 
 

@@ -18,13 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 
 from parsgd.algorithms.async_local_sgd import add_displacements
-from parsgd.algorithms.common.round_length import round_budget, step_budget
+from parsgd.algorithms.common.round_length import check_round_length, round_budget, step_budget, steps_of
 from parsgd.algorithms.common.round_schedule import update_seconds_per_example
 from parsgd.algorithms.common.worker_loop import run
 from parsgd.algorithms.merging import merge_weights
@@ -40,7 +39,7 @@ from parsgd.core import (
     Task,
     TaskSpec,
 )
-from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
+from parsgd.errors import check_between, check_count, choose
 
 
 class DelayedMomentum(NamedTuple):
@@ -77,11 +76,11 @@ class AsyncDiLoCo(SynchronousAlgorithm):
 
     Examples
     --------
-    >>> from parsgd import AsyncDiLoCo, MLPClassifier
+    >>> from parsgd import AsyncDiLoCo, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((32,), algorithm=AsyncDiLoCo(sync_every=3), engine="serial", n_jobs=2, batch_size=64,
-    ...                       max_iter=20, tol=0.0, n_iter_no_change=99, random_state=0)
+    >>> algorithm = AsyncDiLoCo(sync_every=100)
+    >>> model = SGDClassifier(algorithm=algorithm, engine="serial", n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(X / 16, y).score(X / 16, y) > 0.9
     True
     """
@@ -96,25 +95,19 @@ class AsyncDiLoCo(SynchronousAlgorithm):
     name = "async_diloco"
 
     def __post_init__(self) -> None:
-        if not self._steps:
-            check_between(self.sync_every, 0, 1, "sync_every", "AsyncDiLoCo")
+        check_round_length(self.sync_every, "AsyncDiLoCo")
         check_between(self.rate, 0, math.inf, "rate", "AsyncDiLoCo")
         if self.beta != 0 or isinstance(self.beta, bool):
             check_between(self.beta, 0, np.nextafter(1.0, 0.0), "beta", "AsyncDiLoCo")
         check_count(self.delay, "delay", "AsyncDiLoCo")
         choose(self.lengths, ("equal", "speed"), "lengths", "AsyncDiLoCo")
-        real = isinstance(self.grace, Real) and not isinstance(self.grace, bool)
-        if not (real and self.grace >= 0):
-            raise InvalidArgumentError(
-                f"The 'grace' parameter of AsyncDiLoCo must be a number of seconds of at least 0. Got {self.grace!r}"
-                " instead."
-            )
+        if self.grace != 0 or isinstance(self.grace, bool):
+            check_between(self.grace, 0, math.inf, "grace", "AsyncDiLoCo")
 
     @property
     def _steps(self) -> int:
         """The length of a round in steps; 0 if it is a fraction of an epoch."""
-        given = self.sync_every
-        return int(given) if isinstance(given, Integral) and not isinstance(given, bool) and given > 1 else 0
+        return steps_of(self.sync_every)
 
     @property
     def traits(self) -> AlgorithmTraits:
@@ -130,7 +123,7 @@ class AsyncDiLoCo(SynchronousAlgorithm):
     def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
         share = self._share(fit_state.memory.seconds_per_example, worker)
         if self._steps:
-            return TaskSpec(step_budget(fit_state, worker, max(int(share * self._steps), 1)))
+            return TaskSpec(step_budget(fit_state, worker, max(int(share * self._steps), 1), waits=False))
         return TaskSpec(round_budget(fit_state, worker, share * float(self.sync_every)))
 
     def _share(self, seconds_per_example: np.ndarray, worker: int) -> float:

@@ -26,16 +26,17 @@ class DiLoCo(LocalSGD):
         ``"nesterov"`` has rate 0.7 and beta 0.9.  Others: ``Momentum("nesterov", rate=1.0, beta=0.9)`` of
         :mod:`parsgd.algorithms.common.outer_optimizers`.
 
+    Notes
+    -----
     The other parameters are those of :class:`LocalSGD`.  With ``deadline="auto"`` a round does not wait for slow
     workers; the merge weights are then in proportion to the steps.
 
     Examples
     --------
-    >>> from parsgd import DiLoCo, MLPClassifier
+    >>> from parsgd import DiLoCo, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((32,), algorithm=DiLoCo(sync_every=3), n_jobs=2, batch_size=64, max_iter=20, tol=0.0,
-    ...                       n_iter_no_change=99, random_state=0)
+    >>> model = SGDClassifier(algorithm=DiLoCo(sync_every=100), n_jobs=2, max_iter=5, tol=None, random_state=0)
     >>> model.fit(X / 16, y).score(X / 16, y) > 0.9
     True
     """

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parsgd.algorithms.common.adaptive_outer import Adaptive
 from parsgd.algorithms.common.outer_optimizers import Mean, Momentum, OuterOptimizer, PlainOuterOptimizer
-from parsgd.algorithms.common.round_length import longest_part, round_budget, step_budget
+from parsgd.algorithms.common.round_length import check_round_length, longest_part, round_budget, step_budget, steps_of
 from parsgd.algorithms.common.round_schedule import deadline, next_period, shares_by_speed, update_seconds_per_example
 from parsgd.algorithms.common.subsample import mute_progress
 from parsgd.algorithms.common.worker_loop import run
@@ -72,16 +71,6 @@ class _Memory(NamedTuple):
     seconds_per_example: np.ndarray
 
 
-def _check_length(sync_every: Any) -> None:
-    """Raise unless a round is a fraction of an epoch, or a whole number of steps above 1."""
-    if isinstance(sync_every, Integral) and not isinstance(sync_every, bool) and sync_every > 1:
-        return
-    try:
-        check_between(sync_every, 0, 1, "sync_every", "LocalSGD")
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{error} A whole number above 1 is a number of SGD steps.") from None
-
-
 def _check_outer_optimizer(given: Any) -> None:
     """Raise for a value that is neither a name nor an outer optimizer."""
     if isinstance(given, str) or not hasattr(given, "step") or isinstance(given, type):
@@ -111,6 +100,8 @@ class LocalSGD(SynchronousAlgorithm):
 
         - ``"uniform"``: equal weights.
         - ``"steps"``, ``"examples"``: proportional to the work done in the round.
+        - ``"tokens"``: proportional to the tokens in the examples, if a :class:`parsgd.torch.Trainer` counts them; else
+          to the examples.
         - ``"wp"``: WP-SGD's contraction.
         - ``"fednova"``: proportional to rows, each displacement divided by its steps.
         - ``"loss"``: larger for smaller losses.
@@ -172,7 +163,7 @@ class LocalSGD(SynchronousAlgorithm):
         if isinstance(self.sync_every, str):
             choose(self.sync_every, ("adaptive",), "sync_every", "LocalSGD")
         else:
-            _check_length(self.sync_every)
+            check_round_length(self.sync_every, "LocalSGD")
         check_between(self.seconds, 0, float("inf"), "seconds", "LocalSGD", optional=True)
         if self.rule is not None:
             choose(self.rule, RULES, "rule", "LocalSGD")
@@ -233,8 +224,7 @@ class LocalSGD(SynchronousAlgorithm):
     @property
     def _steps(self) -> int:
         """The length of a round in steps; 0 if it is a fraction of an epoch."""
-        given = self.sync_every
-        return int(given) if isinstance(given, Integral) and given > 1 else 0
+        return steps_of(self.sync_every)
 
     def n_probe_rows(self, n_rows: int) -> int:
         learning = sample_rows(n_rows) if self._rule in PROBE_ROW_RULES else 0

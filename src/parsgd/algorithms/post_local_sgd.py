@@ -28,18 +28,18 @@ class PostLocalSGD(LocalSGD):
     warmup_epochs : int
         Epochs of all workers together in which every round is one step.
 
+    Notes
+    -----
     The other parameters are those of :class:`LocalSGD`.
 
     Examples
     --------
-    >>> from parsgd import MLPClassifier, PostLocalSGD
-    >>> from sklearn.datasets import load_digits
-    >>> X, y = load_digits(return_X_y=True)
-    >>> model = MLPClassifier((16,), algorithm=PostLocalSGD(sync_every=8), n_jobs=2, batch_size=64, max_iter=3, tol=0.0,
-    ...                       random_state=0)
-    >>> steps = [sum(worker["steps"] for worker in entry["workers"]) for entry in model.fit(X / 16, y).history_]
-    >>> steps[0], max(steps)
-    (2, 16)
+    >>> from parsgd import PostLocalSGD, SGDClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = SGDClassifier(algorithm=PostLocalSGD(sync_every=25), n_jobs=2, max_iter=3, tol=None, random_state=0)
+    >>> [entry["workers"][0]["steps"] for entry in model.fit(X, y).history_[-8:]]
+    [1, 1, 25, 25, 25, 25, 25, 25]
     """
 
     sync_every: float | str = 16

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from parsgd.cli import config, output
 from parsgd.cli.cli_errors import INTERRUPTED, exit_of
-from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate
+from parsgd.cli.commands import bench, compile, export, fit, info, plan, predict, report, simulate, train_torch
 from parsgd.cli.commands.fit import ARGUMENTS
 from parsgd.cli.option_groups import expand_groups
 from parsgd.cli.signals import TERMINATED, handle_signals
@@ -98,6 +98,7 @@ app: typer.Typer = typer.Typer(
 _add(fit.fit, *fit.EXAMPLES)
 _add(predict.predict, *predict.PREDICT_EXAMPLES)
 _add(predict.evaluate, *predict.EVALUATE_EXAMPLES)
+_add(train_torch.train_torch, *train_torch.EXAMPLES)
 _add(plan.plan, *plan.EXAMPLES)
 _add(simulate.simulate, *simulate.EXAMPLES)
 _add(report.report, *report.EXAMPLES)

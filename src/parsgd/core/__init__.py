@@ -12,6 +12,7 @@ from parsgd.core.algorithm_protocol import (
     MergeResult,
     OuterStepsAlgorithm,
     PlannedAlgorithm,
+    TaskSpec,
     Work,
     has_outer_steps,
     is_planned,
@@ -53,7 +54,6 @@ from parsgd.core.records import (
     StoppingCriterion,
     Task,
     TaskFailed,
-    TaskSpec,
     Totals,
 )
 from parsgd.core.round_protocols import (

@@ -10,8 +10,22 @@ import numpy as np
 
 from parsgd.core.engine_protocols import ProgressCallback
 from parsgd.core.model_protocols import Model
-from parsgd.core.records import AlgorithmTraits, FitState, Report, Task, TaskSpec
+from parsgd.core.records import AlgorithmTraits, Budget, FitState, Report, Task
 from parsgd.core.source_protocols import Shard
+
+
+class TaskSpec(NamedTuple):
+    """An algorithm's part of a task: the budget, and what differs from a run at serial rates from the current state.
+
+    ``state`` is the start state; None means ``FitState.state``.  The worker does not modify it, except in shared
+    memory.  ``lr_factor`` is a factor on the learning rates.  ``schedule_step_size`` is the increase of the schedule
+    step per SGD step of the worker.
+    """
+
+    budget: Budget
+    state: np.ndarray | None = None
+    lr_factor: float = 1.0
+    schedule_step_size: float = 1.0
 
 
 class MergeResult(NamedTuple):

@@ -144,20 +144,6 @@ class AlgorithmTraits(NamedTuple):
     grace_s: float = 0.0
 
 
-class TaskSpec(NamedTuple):
-    """An algorithm's part of a task: the budget, and what differs from a run at serial rates from the current state.
-
-    ``state`` is the start state; None means ``FitState.state``.  The worker does not modify it, except in shared
-    memory.  ``lr_factor`` is a factor on the learning rates.  ``schedule_step_size`` is the increase of the schedule
-    step per SGD step of the worker.
-    """
-
-    budget: Budget
-    state: np.ndarray | None = None
-    lr_factor: float = 1.0
-    schedule_step_size: float = 1.0
-
-
 @dataclass(frozen=True)
 class Task:
     """Message from the driver to a worker: continue from ``state``.  It contains all that is needed to repeat the work.
@@ -216,12 +202,16 @@ class Task:
 
 
 class Totals(NamedTuple):
-    """Sums over the examples of a part of a run; ``loss`` and ``objective`` are ``(n_outputs,)``."""
+    """Sums over the examples of a part of a run; ``loss`` and ``objective`` are ``(n_outputs,)``.
+
+    ``tokens`` is 0 for a model that counts none.
+    """
 
     examples: int
     steps: int
     loss: np.ndarray
     objective: np.ndarray
+    tokens: int = 0
 
 
 class SparseState(NamedTuple):
@@ -292,6 +282,8 @@ class Report:
         Final state and visits of a task that asked for visits and made few.  ``state`` is then empty.
     worker_state : object
         State of the worker after the task, if the task asks for it.
+    tokens : int
+        Tokens in the examples, for models that count them.
     """
 
     worker: int
@@ -311,6 +303,7 @@ class Report:
     visits: np.ndarray | None = None
     sparse_state: SparseState | None = None
     worker_state: Any = None
+    tokens: int = 0
 
     @property
     def n_bytes(self) -> int:

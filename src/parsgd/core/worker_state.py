@@ -54,7 +54,13 @@ class OptimizerStateModel(GradientModel, Protocol):
     """A model with the capability ``"optimizer_state"``: the state of its optimizer is outside of the model's state."""
 
     def optimizer_step(
-        self, state: np.ndarray, gradients: np.ndarray, schedule_step: float, lr_scale: np.ndarray, optimizer_state: Any
+        self,
+        state: np.ndarray,
+        gradients: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        optimizer_state: Any,
+        ends_epoch: bool,
     ) -> tuple[np.ndarray, Any]:
         """Make one step along the summed gradients of a whole batch, as :meth:`GradientModel.apply_gradient` does.
 
@@ -64,6 +70,8 @@ class OptimizerStateModel(GradientModel, Protocol):
         ---------
         optimizer_state : object
             The state of the optimizer after the last step; None before the first.
+        ends_epoch : bool
+            True if the batch is the last one of an epoch of all workers.
 
         Returns
         -------

@@ -36,6 +36,6 @@ def refuse_sampling(algorithm: Algorithm, source: Source) -> None:
     if partition not in source.partitions:
         offered = ", ".join(repr(name) for name in PARTITIONS if name in source.partitions)
         raise IncompatiblePartsError(
-            f"algorithm={algorithm.name!r} needs partition={partition!r}; {type(source).__name__}, which does"
-            f" not hold all rows in memory, offers {offered}. Use one of these, or pass arrays."
+            f"algorithm={algorithm.name!r} needs partition={partition!r}; {type(source).__name__} offers {offered}. Use"
+            " one of these. Arrays offer all."
         )

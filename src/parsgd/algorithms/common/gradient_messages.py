@@ -86,7 +86,9 @@ def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: S
     assert has_gradients(model)
     step = (fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
     if has_optimizer_state(model):
-        state, optimizer_state = model.optimizer_step(*step, fit_state.memory)
+        after = fit_state.examples + sum(report.examples for report in reports)
+        ends_epoch = after // max(fit_state.n_rows, 1) > fit_state.examples // max(fit_state.n_rows, 1)
+        state, optimizer_state = model.optimizer_step(*step, fit_state.memory, ends_epoch)
         return MergeResult(state, weights, optimizer_state)
     return MergeResult(model.apply_gradient(*step), weights)
 

@@ -1,10 +1,35 @@
-"""Round lengths in examples, for rounds defined as a fraction of a shard."""
+"""Round lengths in examples, for rounds defined as a fraction of a shard or in steps."""
 
 from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from parsgd.core import Budget, FitState
+from parsgd.errors import InvalidArgumentError, check_between
+
+
+def check_round_length(sync_every: Any, owner: str) -> None:
+    """Raise unless a round is a fraction of an epoch, or a whole number of steps above 1."""
+    if steps_of(sync_every):
+        return
+    try:
+        check_between(sync_every, 0, 1, "sync_every", owner)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{error} A whole number above 1 is a number of SGD steps.") from None
+
+
+def steps_of(sync_every: Any) -> int:
+    """Return the length of a round in steps, or 0 if it is a fraction of an epoch.
+
+    >>> steps_of(500), steps_of(0.5), steps_of(1)
+    (500, 0, 0)
+    """
+    if isinstance(sync_every, bool) or not isinstance(sync_every, Integral):
+        return 0
+    return int(sync_every) if int(sync_every) > 1 else 0
 
 
 def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: float | None = None) -> Budget:
@@ -13,15 +38,26 @@ def round_budget(fit_state: FitState, worker: int, sync_every: float, seconds: f
     return Budget(examples_in_round(n_rows, fit_state.model.batch_size, sync_every, cursor), seconds)
 
 
-def step_budget(fit_state: FitState, worker: int, steps: int, seconds: float | None = None) -> Budget:
+def step_budget(
+    fit_state: FitState, worker: int, steps: int, seconds: float | None = None, *, waits: bool = True
+) -> Budget:
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
-    A round ends with the worker's last epoch.  A worker that has completed it continues, as long as others have not.
+    A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have
+    part of a round left.  It continues if one has more, as after a deadline or a lost task, or if not ``waits``.
     """
     n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
     examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
     left = n_rows * fit_state.max_epochs - cursor
+    if left <= 0 and waits and 0 < _most_left(fit_state) < steps * fit_state.model.batch_size:
+        return Budget(0, seconds)
     return Budget(min(examples, left) if left > 0 else examples, seconds)
+
+
+def _most_left(fit_state: FitState) -> int:
+    """Return the largest number of examples that a worker has left until the end of its last epoch."""
+    pairs = enumerate(zip(fit_state.cursors, fit_state.shard_rows, strict=True))
+    return max(rows * fit_state.max_epochs - cursor for worker, (cursor, rows) in pairs if worker not in fit_state.lost)
 
 
 def examples_in_round(n_rows: int, batch_size: int, sync_every: float, cursor: int) -> int:

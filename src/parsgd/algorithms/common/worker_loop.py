@@ -148,6 +148,7 @@ class _Run:
             diverged=self.diverged,
             visits=self.visits,
             worker_state=self._worker_state(),
+            tokens=sum(totals.tokens for totals in self.totals),
         )
         if self.visits is None or not has_features(model):
             return report

@@ -15,8 +15,8 @@ and a mean of short runs not far enough; no rule with weights that sum to 1 corr
 Five-fold cross-validation within the sample chooses among ``t``, ``s t``, and the shares at decreasing strengths ``r``.
 It takes ``t`` if its loss is within one standard error of the best, else the first candidate within a quarter of one.
 
-Weights are not negative.  On the four sets of docs/results/merging.md, with ten workers of unequal speed, negative
-weights (extrapolation away from a bad worker) brought no improvement.
+Weights are not negative.  On the four sets of docs/results/unequal-average.md, with ten workers of unequal speed,
+negative weights (extrapolation away from a bad worker) brought no improvement.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from parsgd.core import AveragingModel, Rows, has_linear_state
 from parsgd.utils import blas_threads, first_use
 
 # Measured on adult, covtype, enron_spam and news20, ten workers of unequal speed, samples of 100 to 5,000 rows
-# (docs/results/merging.md): 100 rows suffice on three of them.  On the fourth, with few misclassified rows, 500 rows
-# help little and 1,000 do.
+# (docs/results/unequal-average.md): 100 rows suffice on three of them.  On the fourth, with few misclassified rows,
+# 500 rows help little and 1,000 do.
 _STRENGTHS, _FOLDS = (1.0, 0.1, 0.01), 5
 # Standard errors by which the simplest candidate and the others may exceed the best one.
 _ERRORS_OF_FIRST, _ERRORS = 1.0, 0.25

@@ -57,6 +57,7 @@ def _learned(fit_state: FitState, reports: Sequence[Report]) -> np.ndarray:
 RULES: dict[str, Rule] = {
     "uniform": lambda fit_state, reports: merge_weights.uniform(_steps(reports)),
     "examples": lambda fit_state, reports: merge_weights.by_examples([report.examples for report in reports]),
+    "tokens": lambda fit_state, reports: merge_weights.by_examples([r.tokens or r.examples for r in reports]),
     "steps": lambda fit_state, reports: merge_weights.by_steps(_steps(reports)),
     "wp": _wp,
     "fednova": _fednova,

@@ -7,21 +7,26 @@ from collections.abc import Callable
 import torch
 
 from parsgd.estimators.torch.torch_input import TorchInput
-from parsgd.models.torch import random_states
-from parsgd.models.torch.batch_loss import batch_loss, to_device
+from parsgd.models.torch import generator_states
+from parsgd.models.torch.batch_loss import batch_loss, to_device, weight_of
 
 
 def mean_loss(
     module: torch.nn.Module, loss: Callable[..., torch.Tensor] | None, data: TorchInput, device: torch.device
 ) -> float:
-    """Return the mean loss over all examples, in evaluation mode and without change to module and random states."""
-    total, n_examples, training = 0.0, 0, module.training
+    """Return the mean loss over all examples, or the weighted mean if they have weights.
+
+    The module is in evaluation mode meanwhile.  Module and random generators do not change.
+    """
+    total, weights, training = 0.0, 0.0, module.training
     module.eval()
     try:
-        with torch.no_grad(), random_states.preserved(device):
+        with torch.no_grad(), generator_states.preserved(device):
             for n, batch in data.batches():
-                total += float(batch_loss(module, loss, to_device(batch, device)).mean()) * n
-                n_examples += n
+                weight = weight_of(batch, loss, n)
+                if weight > 0.0:
+                    total += float(batch_loss(module, loss, to_device(batch, device)).mean()) * weight
+                    weights += weight
     finally:
         module.train(training)
-    return total / max(n_examples, 1)
+    return total / weights if weights > 0.0 else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,20 @@ import torch
 
 from parsgd.core import Source
 from parsgd.errors import InvalidArgumentError
-from parsgd.models.torch import random_states
-from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device
+from parsgd.models.torch import generator_states
+from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.torch_model import TorchModel
+from parsgd.models.torch.worker_session import training_copy
 
 # Examples of the batch: BatchNorm needs at least two.
 _MOST_EXAMPLES = 16
 
 
-def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> bool:
+def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, sizes: Collection[int] = ()) -> bool:
     """Run a copy of the module forward and backward on a few examples, and return True if it draws random numbers.
+
+    ``sizes`` are those of the last batch of each worker's epoch.
 
     Raises
     ------
@@ -29,23 +32,33 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool) -> 
         buffer changes.
     """
     device = torch.device(model.device)
-    with random_states.preserved(device):
+    with generator_states.preserved(device):
         shard = source.split(1, 0, "contiguous")[0]
         try:
             rows, order = next(iter(shard.blocks(0, 0)))
             batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
         finally:
             shard.close()
-        module = copy.deepcopy(model.module).to(device).train()
+        if weight_of(batch, model.loss, 1) == 0.0:
+            # the first examples may have no weight
+            batch = (*batch[:2], torch.ones_like(batch[2]))
+        module = training_copy(model.module, device)
         tables = {name: buffer.clone() for name, buffer in constants(module)}
         before = torch.get_rng_state()
         loss = _loss(model, module, batch)
         draws = not torch.equal(before, torch.get_rng_state())
         check_loss(loss)
+        if not torch.isfinite(loss).all():
+            raise InvalidArgumentError(
+                f"The loss of the first batch is {float(loss.detach())}. Remove NaN and infinite values from the data"
+                " and the parameters, or scale the inputs."
+            )
         try:
             loss.backward()
         except RuntimeError as error:
             raise InvalidArgumentError(f"The gradient of the first batch failed: {error}.") from error
+        if 1 in sizes and model.batch_size > 1:
+            _check_one_example(model, module, read_batch(rows, order[:1]))
     unused = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     if unused and not allow_unused:
         raise InvalidArgumentError(
@@ -71,6 +84,17 @@ def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tenso
     except Exception as error:
         raise InvalidArgumentError(
             f"The module or its loss failed on the first batch, {described(batch)}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_one_example(model: TorchModel, module: torch.nn.Module, batch: Any) -> None:
+    """Raise if the module cannot train on the last batch of an epoch, which has one example."""
+    try:
+        _loss(model, module, to_device(batch, torch.device(model.device)))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(
+            f"The last batch of an epoch has one example, on which the module fails, as BatchNorm does. Pass"
+            f" drop_last=True or another batch_size. ({error.__cause__})"
         ) from error
 
 

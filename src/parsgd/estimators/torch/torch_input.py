@@ -25,7 +25,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How examples become batches: size, function, and whether to shuffle and to drop the last short batch."""
+    """Settings of batches: size, function, and whether to shuffle and to drop the last short batch."""
 
     batch_size: int
     shuffle: bool
@@ -66,10 +66,13 @@ class TorchInput:
         size = self.plan.batch_size
         if isinstance(self.data, Dataset):
             (shard,) = self.data.source(shuffle=False).split(1, 0, "contiguous")
-            for rows, order in shard.blocks(0, 0):
-                for at in range(0, len(order), size):
-                    part = order[at : at + size]
-                    yield len(part), read_batch(rows, part)
+            try:
+                for rows, order in shard.blocks(0, 0):
+                    for at in range(0, len(order), size):
+                        part = order[at : at + size]
+                        yield len(part), read_batch(rows, part)
+            finally:
+                shard.close()
         elif isinstance(self.data, torch_data.IterableDataset):
             block: list[Any] = []
             for item in self.data:
@@ -96,8 +99,13 @@ def read_input(data: Any, plan: BatchPlan, argument: str, n_examples: int | None
     """
     if isinstance(data, torch_data.DataLoader):
         data, plan = data.dataset, _plan_of(data, plan, argument)
-    if isinstance(data, (tuple, list)) and data and all(hasattr(part, "__len__") for part in data):
-        data = _tensors(tuple(data), argument)
+    if isinstance(data, list) and 0 < len(data) <= 3 and all(map(_is_array, data)):
+        raise InvalidArgumentError(
+            f"The {argument!r} data are a list of {len(data)} arrays. Pass a tuple of arrays, (X, y); a list is a data"
+            " set of single examples."
+        )
+    if isinstance(data, tuple) and data:
+        data = _tensors(data, argument)
     if isinstance(data, torch_data.IterableDataset):
         if n_examples is None:
             try:
@@ -117,6 +125,10 @@ def read_input(data: Any, plan: BatchPlan, argument: str, n_examples: int | None
     if found.n_rows < 1:
         raise InvalidArgumentError(f"The {argument!r} data have no examples. Pass at least one.")
     return found
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and np.ndim(value) > 0
 
 
 def _tensors(parts: tuple[Any, ...], argument: str) -> torch_data.TensorDataset:

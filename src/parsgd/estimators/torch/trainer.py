@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 
 from parsgd.algorithms.minibatch import MiniBatch
 from parsgd.checkpointing.settings import Checkpoint, settings_of
@@ -16,7 +18,8 @@ from parsgd.checkpointing.store import opened
 from parsgd.checkpointing.writer import CheckpointWriter
 from parsgd.core import Algorithm, Engine
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome, check_count
-from parsgd.estimators.auto_select import choose_engine
+from parsgd.estimators.auto_select import Choice, choose_engine
+from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.evaluation import mean_loss
 from parsgd.estimators.torch.first_batch import check_first_batch
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
@@ -27,6 +30,7 @@ from parsgd.registry import ALGORITHMS, resolve
 from parsgd.training import loop
 from parsgd.training.compatibility import refuse_unoffered
 from parsgd.training.stopping import StoppingRule
+from parsgd.utils.interrupts import interruptible
 from parsgd.viz.live import display_mode
 
 if TYPE_CHECKING:
@@ -36,7 +40,10 @@ if TYPE_CHECKING:
 _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer_state", "scheduler_interval")
 
 
-class Trainer:
+fitting = functools.partial(interruptible, returns=True)
+
+
+class Trainer(BaseEstimator):
     """Train a PyTorch module with several workers.
 
     Each worker has a copy of the module and an optimizer of its own, and reads its own part of the data.  The algorithm
@@ -45,7 +52,8 @@ class Trainer:
     Parameters
     ----------
     module : torch.nn.Module
-        The module.  ``fit`` continues from its present parameters, and writes the trained ones back.
+        The module.  ``fit`` continues from its present parameters, and writes the trained ones back.  If it is in
+        training mode, its parts keep their modes; otherwise ``train()`` is called.
     loss : callable or None
         The mean loss of a batch from ``(output, target)``, such as ``torch.nn.CrossEntropyLoss()``.  None: the module
         returns its loss, as a scalar, or as attribute or entry ``loss`` of its output.
@@ -73,9 +81,11 @@ class Trainer:
         Type of ``torch.autocast`` for the forward pass.  float16 has no gradient scaling.
     device : str
         Device of all workers, such as ``"cuda"``.
+    count_tokens : callable or None
+        Returns the number of tokens in a batch.  ``LocalSGD(rule="tokens")`` weighs workers by their sum.
     optimizer_state : {"keep", "new"}
-        ``"keep"``: a worker's optimizer continues from round to round.  ``"new"``: every round begins with a new one.
-        Moments are never averaged.
+        ``"keep"``: a worker's optimizer continues from round to round.  ``"new"``: every round begins with a new one,
+        and the schedule continues.  Moments are never averaged.
     shuffle, drop_last, collate_fn
         As those of ``torch.utils.data.DataLoader``.  A DataLoader passed to ``fit`` replaces them.
     patience : int or None
@@ -100,11 +110,13 @@ class Trainer:
     history_ : History
         One entry per round.  ``score`` is the negative validation loss.
     validation_losses_ : list of float
-        Validation loss after every epoch.
+        Validation loss after every epoch; after a round that is longer than an epoch, one for its last epoch.
     outcome_ : Outcome
         How the fit ended.
-    n_epochs_ : int
+    n_epochs_, n_iter_ : int
         Completed epochs.
+    algorithm_, engine_ : Choice, str
+        The algorithm with the number of workers, and the name of the engine.
 
     Notes
     -----
@@ -119,7 +131,8 @@ class Trainer:
     Examples
     --------
     >>> import torch
-    >>> from parsgd.torch import DiLoCo, Trainer
+    >>> from parsgd import DiLoCo
+    >>> from parsgd.torch import Trainer
     >>> X = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
     >>> y = (X.sum(1) > 0).long()
     >>> trainer = Trainer(
@@ -151,6 +164,7 @@ class Trainer:
         clip_norm: float | None = None,
         autocast: str | None = None,
         device: str = "cpu",
+        count_tokens: Callable[[Any], int] | None = None,
         optimizer_state: str = "keep",
         shuffle: bool = True,
         drop_last: bool = False,
@@ -176,6 +190,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.autocast = autocast
         self.device = device
+        self.count_tokens = count_tokens
         self.optimizer_state = optimizer_state
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -189,6 +204,7 @@ class Trainer:
         self.verbose = verbose
         check_parameters(self)
 
+    @fitting
     def fit(
         self,
         train: Any,
@@ -227,6 +243,12 @@ class Trainer:
         DivergedError
             If a parameter or the loss becomes NaN or infinite.
         """
+        return self.run(train, validation, epochs, n_examples, resume)
+
+    def run(
+        self, train: Any, validation: Any, epochs: int, n_examples: int | None = None, resume: bool = False
+    ) -> Trainer:
+        """Train the module as :meth:`fit` does; after Ctrl-C it returns, and the caller decides what to raise."""
         check_parameters(self)
         check_count(epochs, "epochs", "Trainer.fit", optional=False)
         check_count(n_examples, "n_examples", "Trainer.fit")
@@ -237,9 +259,12 @@ class Trainer:
         model = self._model(data, n_workers)
         algorithm = self._choose_algorithm(model, n_workers)
         refuse_unoffered(model, algorithm, engine)
+        self.algorithm_: Choice = Choice(algorithm.name, "given", algorithm, n_workers)
+        self.engine_: str = engine.name
         # the work of reading and training an example, about that of the parameters it meets
         source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
-        draws = check_first_batch(model, source, bool(self.allow_unused))
+        described = try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
+        draws = check_first_batch(model, source, bool(self.allow_unused), _last_batches(data, algorithm, n_workers))
         if draws and engine.name == "threads" and n_workers > 1:
             raise IncompatiblePartsError(
                 "The module draws random numbers, as dropout does, and engine='threads' has one generator for all"
@@ -252,7 +277,7 @@ class Trainer:
             monitor=monitor,
             keeps_best=self.patience is not None,
         )
-        with self._checkpointer(resume, epochs) as writer, display_mode.shown(self.verbose):
+        with self._checkpointer(resume, described) as writer, display_mode.shown(self.verbose):
             fit = loop.fit(
                 model,
                 algorithm,
@@ -305,7 +330,7 @@ class Trainer:
         n_threads = self.n_threads or (torch.get_num_threads() if n_workers == 1 else 1)
         return TorchModel(
             self.module.to(self.device),
-            self.loss,
+            self.loss.to(self.device) if isinstance(self.loss, torch.nn.Module) else self.loss,
             self.optimizer,
             FlatLayout.of(self.module),
             batch_size=size * int(self.accumulate),
@@ -316,6 +341,7 @@ class Trainer:
             autocast=self.autocast,
             device=str(self.device),
             n_threads=int(n_threads),
+            count_tokens=self.count_tokens,
             keeps_optimizer=self.optimizer_state == "keep",
         )
 
@@ -343,22 +369,32 @@ class Trainer:
         self.history_: History = fit.history
         self.outcome_: Outcome | None = fit.outcome
         self.n_epochs_: int = fit.n_epochs
+        self.n_iter_: int = fit.n_epochs
         scores = [entry["score"] for entry in fit.history if entry.get("score") is not None]
         self.validation_losses_: list[float] = [-score for score in scores]
 
     @contextlib.contextmanager
-    def _checkpointer(self, resume: bool, epochs: int) -> Generator[CheckpointWriter | None]:
+    def _checkpointer(self, resume: bool, described: dict[str, Any]) -> Generator[CheckpointWriter | None]:
         settings = settings_of(self.checkpoint, "Trainer")
+        if settings is None and resume:
+            raise InvalidArgumentError(
+                "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with checkpoint='folder'."
+            )
         if settings is None:
-            if resume:
-                raise InvalidArgumentError(
-                    "Trainer.fit(resume=True) needs a checkpoint folder. Construct the Trainer with"
-                    " checkpoint='folder'."
-                )
             yield None
             return
         with opened(settings.path) as folder:
             writer = CheckpointWriter(folder, settings, bool(resume))
-            writer.params = {name: getattr(self, name) for name in _CHECKPOINTED}
+            writer.params = {name: getattr(self, name) for name in _CHECKPOINTED} | described
             self.resumed_from_ = None if writer.found is None else writer.found.snapshot.round
             yield writer
+
+
+def _last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list[int]:
+    """Return the numbers of examples in each worker's last batch of an epoch."""
+    size = data.plan.batch_size
+    if data.plan.drop_last:
+        return []
+    if algorithm.traits.partition == "common_order":
+        return [len(part) for part in np.array_split(np.arange(data.n_rows % (size * n_workers)), n_workers)]
+    return [len(part) % size for part in np.array_split(np.arange(data.n_rows), n_workers)]

@@ -20,13 +20,25 @@ def check_parameters(trainer: Any, who: str = "Trainer") -> None:
             f"The 'module' parameter of {who} must be a torch.nn.Module. Got {trainer.module!r} instead; pass an"
             " instance, such as Net(), and not a class."
         )
-    for name, optional in (("loss", True), ("optimizer", False), ("scheduler", True), ("on_epoch", True)):
+    if isinstance(trainer.module, torch.jit.ScriptModule):
+        raise InvalidArgumentError(
+            f"The 'module' parameter of {who} must be a plain torch.nn.Module. Got a TorchScript module, whose copies"
+            " do not train; pass the module from which it was made."
+        )
+    for name, optional in (
+        ("loss", True),
+        ("optimizer", False),
+        ("scheduler", True),
+        ("count_tokens", True),
+        ("on_epoch", True),
+    ):
         value = getattr(trainer, name)
         if not (callable(value) or (optional and value is None)) or isinstance(value, torch.optim.Optimizer):
+            got = f"an optimizer, {type(value).__name__}" if isinstance(value, torch.optim.Optimizer) else repr(value)
+            example = " Pass lambda params: torch.optim.SGD(params, lr=0.1)." if name == "optimizer" else ""
             raise InvalidArgumentError(
-                f"The {name!r} parameter of {who} must be a callable{', or None' if optional else ''}. Got"
-                f" {value!r} instead."
-                + (" Pass lambda params: torch.optim.SGD(params, lr=0.1)." if name == "optimizer" else "")
+                f"The {name!r} parameter of {who} must be a callable{', or None' if optional else ''}. Got {got}"
+                f" instead.{example}"
             )
     for name in ("batch_size", "accumulate"):
         check_count(getattr(trainer, name), name, who, optional=False)

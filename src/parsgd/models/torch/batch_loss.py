@@ -79,6 +79,13 @@ def batch_loss(module: torch.nn.Module, loss: Loss | None, batch: Any) -> torch.
     return (per_example * weight).sum() / weight.sum()
 
 
+def weight_of(batch: Any, loss: Loss | None, n_examples: int) -> float:
+    """Return the weight of a batch among others: the sum of its weights, or its number of examples."""
+    if loss is None or not isinstance(batch, (list, tuple)) or len(batch) != 3:
+        return float(n_examples)
+    return float(batch[2].sum())
+
+
 def check_loss(loss: Any) -> None:
     """Raise unless the loss is a scalar tensor with a gradient."""
     if not isinstance(loss, torch.Tensor):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from parsgd.core import PlainModel, Task, Totals
-from parsgd.models.torch import random_states
+from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import Loss
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_run import TorchRun
@@ -54,8 +54,11 @@ class TorchModel(PlainModel):
         Device of the workers.
     n_threads : int
         Threads of PyTorch within each worker.
+    count_tokens : callable or None
+        Returns the number of tokens in a batch, for the merge rule ``"tokens"``.
     keeps_optimizer : bool
-        True if a worker's optimizer continues from round to round; False: every round begins with a new one.
+        True if a worker's optimizer continues from round to round.  False: every round begins with a new one, and the
+        schedule continues.
     """
 
     module: torch.nn.Module
@@ -70,6 +73,7 @@ class TorchModel(PlainModel):
     autocast: str | None = None
     device: str = "cpu"
     n_threads: int = 1
+    count_tokens: Callable[[Any], int] | None = None
     keeps_optimizer: bool = True
     # sessions of the workers of this process by number, and those for gradients, which any thread may take
     _sessions: dict[int, WorkerSession] = field(init=False, default_factory=dict[int, WorkerSession], repr=False)
@@ -106,7 +110,7 @@ class TorchModel(PlainModel):
     def sgd_run(
         self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
     ) -> TorchRun:
-        return TorchRun(self, WorkerSession(self), state, schedule_step, seed)
+        return TorchRun(self, WorkerSession(self), state, schedule_step, lr_scale, seed, schedule_step_size)
 
     def worker_run(self, state: np.ndarray, task: Task, lr_scale: np.ndarray) -> TorchRun:
         session = self._sessions.get(task.worker)
@@ -116,40 +120,44 @@ class TorchModel(PlainModel):
             if task.worker_state is not None:
                 TorchRun.restore(session, task.worker_state)
         elif not self.keeps_optimizer:
-            session.renew_optimizer()
+            session.reset_moments()
         session.last_round = task.round
-        return TorchRun(self, session, state, task.schedule_step, task.seed)
+        return TorchRun(self, session, state, task.schedule_step, lr_scale, task.seed, task.schedule_step_size)
 
     # -- gradients -----------------------------------------------------------------------------------------------------
 
     def gradient_sum(
         self, state: np.ndarray, rows: Any, batch: np.ndarray, first: int, end: int, schedule_step: float, seed: int
     ) -> tuple[np.ndarray, Totals]:
-        """Sum the gradients of examples ``batch[first:end]``; buffers have their change times their number."""
+        """Sum the gradients of examples ``batch[first:end]``; buffers have their change times the weight."""
         out = np.zeros(self.layout.size + 1, dtype=self.layout.dtype)
-        n, loss = end - first, 0.0
+        n, loss, total = end - first, 0.0, 0.0
         if n == 0:
             return out, Totals(0, 0, np.zeros(1), np.zeros(1))
         session = self._take_session()
-        with random_states.preserved(session.device):
-            random_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
+        with generator_states.preserved(session.device):
+            generator_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
             before, n_threads = state, torch.get_num_threads()
             torch.set_num_threads(self.n_threads)
             session.load(state)
             for at in range(first, end, self.micro_batch_size):
-                part = batch[at : min(at + self.micro_batch_size, end)]
-                loss += session.add_gradient(rows, part, len(part)) * len(part)
+                indices = batch[at : min(at + self.micro_batch_size, end)]
+                part, weight = session.read(rows, indices)
+                if weight > 0.0:
+                    loss += session.add_gradient(part, weight) * len(indices)
+                    total += weight
             torch.set_num_threads(n_threads)
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)
-        out[buffers] = (after[buffers] - before[buffers]) * n
+        out[buffers] = (after[buffers] - before[buffers]) * total
         vector = torch.from_numpy(out)
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             if parameter.grad is not None:
-                vector[slot.start : slot.stop].copy_(parameter.grad.reshape(-1))
+                gradient = parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad
+                vector[slot.start : slot.stop].copy_(gradient.reshape(-1))
                 parameter.grad = None
-        out[-1] = n
+        out[-1] = total
         self._give_back(session)
         totals = np.array([loss])
         return out, Totals(n, 1, totals, totals)
@@ -158,10 +166,16 @@ class TorchModel(PlainModel):
         self, state: np.ndarray, slopes: np.ndarray, schedule_step: float, lr_scale: np.ndarray
     ) -> np.ndarray:
         """Make the first step of a new optimizer."""
-        return self.optimizer_step(state, slopes, schedule_step, lr_scale, None)[0]
+        return self.optimizer_step(state, slopes, schedule_step, lr_scale, None, False)[0]
 
     def optimizer_step(
-        self, state: np.ndarray, gradients: np.ndarray, schedule_step: float, lr_scale: np.ndarray, optimizer_state: Any
+        self,
+        state: np.ndarray,
+        gradients: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        optimizer_state: Any,
+        ends_epoch: bool,
     ) -> tuple[np.ndarray, Any]:
         session = self._take_session()
         session.load(state)
@@ -169,11 +183,13 @@ class TorchModel(PlainModel):
             session.renew_optimizer()
         else:
             session.set_optimizer_state(optimizer_state)
-        mean = torch.from_numpy(gradients[:-1] / gradients[-1])
+        mean = torch.from_numpy(gradients[:-1] / max(gradients[-1], np.finfo(gradients.dtype).tiny))
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             values = mean[slot.start : slot.stop].view(parameter.shape)
             parameter.grad = values.to(parameter.device, parameter.dtype)
-        session.step()
+        session.step(float(lr_scale[0]))
+        if ends_epoch:
+            session.end_epoch()
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from parsgd.core import SGDRun, Totals
-from parsgd.models.torch import random_states
-from parsgd.models.torch.random_states import from_numbers, to_numbers
+from parsgd.models.torch import generator_states
+from parsgd.models.torch.generator_states import from_numbers, to_numbers
 
 if TYPE_CHECKING:
     from parsgd.models.torch.torch_model import TorchModel
@@ -25,14 +25,23 @@ class TorchRun(SGDRun):
     threads; :meth:`finalize` restores both.
     """
 
-    def __init__(self, model: TorchModel, session: WorkerSession, state: np.ndarray, schedule_step: float, seed: int):
-        self.model, self.session, self.state = model, session, state
-        self.step = schedule_step
-        self.examples = self.steps = 0
+    def __init__(
+        self,
+        model: TorchModel,
+        session: WorkerSession,
+        state: np.ndarray,
+        schedule_step: float,
+        lr_scale: np.ndarray,
+        seed: int,
+        schedule_step_size: float = 1.0,
+    ):
+        self.model, self.session, self.state, self.lr_scale = model, session, state, lr_scale
+        self.step, self.step_size = schedule_step, schedule_step_size
+        self.examples = self.steps = self.tokens = 0
         self.loss_sum = 0.0
         self.seed = seed
         # random states and number of threads outside of the run; None while it does not run
-        self.outside: tuple[random_states.RandomStates, int] | None = None
+        self.outside: tuple[generator_states.RandomStates, int] | None = None
         session.load(state)
 
     @property
@@ -52,13 +61,20 @@ class TorchRun(SGDRun):
         self._enter()
         for begin in range(start, stop, model.batch_size):
             batch = order[begin : min(begin + model.batch_size, stop)]
-            for at in range(0, len(batch), model.micro_batch_size):
-                part = batch[at : at + model.micro_batch_size]
-                self.loss_sum += session.add_gradient(rows, part, len(part) / len(batch)) * len(part)
-            session.step()
+            size = model.micro_batch_size
+            parts = [session.read(rows, batch[at : at + size]) for at in range(0, len(batch), size)]
+            total = sum(weight for _, weight in parts)
+            if model.count_tokens is not None:
+                self.tokens += sum(int(model.count_tokens(part)) for part, _ in parts)
+            for part, weight in parts:
+                # without any weight there is no loss
+                if weight > 0.0:
+                    share = weight / total
+                    self.loss_sum += session.add_gradient(part, share) * share * len(batch)
+            session.step(float(self.lr_scale[0]))
             self.examples += len(batch)
             self.steps += 1
-            self.step += 1.0
+            self.step += self.step_size
         if start < stop == len(order) and getattr(rows, "ends_epoch", True):
             session.end_epoch()
 
@@ -67,8 +83,8 @@ class TorchRun(SGDRun):
 
     def take_totals(self) -> Totals:
         loss = np.array([self.loss_sum])
-        totals = Totals(self.examples, self.steps, loss, loss)
-        self.examples = self.steps = 0
+        totals = Totals(self.examples, self.steps, loss, loss, self.tokens)
+        self.examples = self.steps = self.tokens = 0
         self.loss_sum = 0.0
         return totals
 
@@ -77,20 +93,20 @@ class TorchRun(SGDRun):
         if self.outside is not None:
             return
         session = self.session
-        self.outside = random_states.capture(session.device), torch.get_num_threads()
+        self.outside = generator_states.capture(session.device), torch.get_num_threads()
         torch.set_num_threads(self.model.n_threads)
         if session.states is None:
-            random_states.seed_all(self.seed, session.device)
+            generator_states.seed_all(self.seed, session.device)
         else:
-            random_states.restore(session.states, session.device)
+            generator_states.restore(session.states, session.device)
 
     def _leave(self) -> None:
         """Keep the random states of the session, and restore those outside of the run."""
         if self.outside is None:
             return
         session, (states, n_threads) = self.session, self.outside
-        session.states = random_states.capture(session.device)
-        random_states.restore(states, session.device)
+        session.states = generator_states.capture(session.device)
+        generator_states.restore(states, session.device)
         torch.set_num_threads(n_threads)
         self.outside = None
 

@@ -1,4 +1,4 @@
-"""What a worker keeps between its tasks: a copy of the module, its optimizer and schedule, and random states."""
+"""State of a worker between its tasks: a copy of the module, its optimizer and schedule, and random states."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import numpy as np
 import torch
 
 from parsgd.core.padded import padded_zeros
-from parsgd.models.torch import random_states
-from parsgd.models.torch.batch_loss import batch_loss, read_batch, to_device
+from parsgd.models.torch import generator_states
+from parsgd.models.torch.batch_loss import batch_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.plain_values import from_plain, to_plain
 
 if TYPE_CHECKING:
     from parsgd.models.torch.torch_model import TorchModel
+
+
+def training_copy(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Return a copy in training mode; the parts of a module that is in this mode already keep theirs."""
+    copied = copy.deepcopy(module).to(device)
+    return copied if copied.training else copied.train()
 
 
 class WorkerSession:
@@ -31,12 +37,12 @@ class WorkerSession:
     def __init__(self, model: TorchModel):
         self.model = model
         self.device: torch.device = torch.device(model.device)
-        self.module: torch.nn.Module = copy.deepcopy(model.module).to(self.device).train()
+        self.module: torch.nn.Module = training_copy(model.module, self.device)
         self.memory: np.ndarray = padded_zeros(model.layout.size, model.layout.dtype)
         self.copied = model.layout.bind(self.module, self.memory)
         self.parameters: list[torch.nn.Parameter] = [p for p in self.module.parameters() if p.requires_grad]
         self.last_round = -1
-        self.states: random_states.RandomStates | None = None
+        self.states: generator_states.RandomStates | None = None
         self.renew_optimizer()
 
     def renew_optimizer(self) -> None:
@@ -44,6 +50,15 @@ class WorkerSession:
         model = self.model
         self.optimizer: torch.optim.Optimizer = model.optimizer(self.parameters)
         self.scheduler: Any = None if model.scheduler is None else model.scheduler(self.optimizer)
+
+    def reset_moments(self) -> None:
+        """Begin with a new optimizer, and continue the schedule."""
+        scheduler, rates = self.scheduler, [group["lr"] for group in self.optimizer.param_groups]
+        self.renew_optimizer()
+        if scheduler is not None:
+            self.scheduler.load_state_dict(scheduler.state_dict())
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
 
     # -- the flat state ------------------------------------------------------------------------------------------------
 
@@ -68,20 +83,30 @@ class WorkerSession:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def add_gradient(self, rows: Any, indices: np.ndarray, share: float) -> float:
-        """Add ``share`` times the gradient of a batch's mean loss to the gradients; return the mean loss."""
+    def read(self, rows: Any, indices: np.ndarray) -> tuple[Any, float]:
+        """Return a batch on the device, and its weight."""
         batch = to_device(read_batch(rows, indices), self.device)
+        return batch, weight_of(batch, self.model.loss, len(indices))
+
+    def add_gradient(self, batch: Any, factor: float) -> float:
+        """Add ``factor`` times the gradient of a batch's mean loss to the gradients; return the mean loss."""
         kind = self.model.autocast
         with torch.autocast(self.device.type, dtype=kind and getattr(torch, kind), enabled=kind is not None):
             loss = batch_loss(self.module, self.model.loss, batch)
-        (loss if share == 1.0 else loss * share).backward()
+        (loss if factor == 1.0 else loss * factor).backward()
         return float(loss.detach())
 
-    def step(self) -> None:
-        """Make the optimizer's step along the gradients, and clear them."""
+    def step(self, lr_scale: float) -> None:
+        """Make the optimizer's step along the gradients at ``lr_scale`` times its rates, and clear the gradients."""
         if self.model.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.model.clip_norm)
+        groups = self.optimizer.param_groups if lr_scale != 1.0 else []
+        rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = group["lr"] * lr_scale
         self.optimizer.step()
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         if self.scheduler is not None and self.model.scheduler_interval == "step":
             self.scheduler.step()

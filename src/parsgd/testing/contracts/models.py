@@ -24,6 +24,8 @@ _CONTRACTS = {
     "full_gradient": core.FullGradientModel,
     "compiled_rounds": core.CompiledRoundsModel,
     "compiled_gradients": core.CompiledGradientsModel,
+    "worker_state": core.WorkerStateModel,
+    "optimizer_state": core.OptimizerStateModel,
 }
 
 
@@ -38,6 +40,8 @@ def check_model(model: core.Model, rows: Rows) -> None:
     - With ``"compiled_gradients"``: two rounds of one worker give the state of two steps along gradients.
     - With ``"gradients"``: gradients of the parts of a batch sum to that of the batch, and a step along them is the
       step of a run.
+    - With ``"worker_state"``: two tasks of a worker give the bits of one, also if another copy of the model makes the
+      second with the state that the first returned.
     """
     must_have_members(model, core.Model, "Model")
     unknown = sorted(set(model.capabilities) - core.MODEL_CAPABILITIES)
@@ -62,8 +66,32 @@ def check_model(model: core.Model, rows: Rows) -> None:
         _check_decision(model, rows)
     if core.has_shared_steps(model):
         _check_shared_steps(model, rows)
+    if core.has_worker_state(model):
+        _check_worker_state(model, rows)
     copied = pickle.loads(pickle.dumps(model))
     must(np.array_equal(_run_pass(copied, rows)[0], _run_pass(model, rows)[0]), "A pickled model must be the same.")
+
+
+def _check_worker_state(model: core.WorkerStateModel, rows: Rows) -> None:
+    order, half = np.arange(len(rows.y), dtype=np.int32), len(rows.y) // 2 // model.batch_size * model.batch_size
+    budget = core.Budget(len(order))
+    kept = {"seed": SEED, "budget": budget, "returns_worker_state": True}
+
+    def run(copied: core.WorkerStateModel, task: core.Task, start: int, stop: int) -> tuple[np.ndarray, object]:
+        state = task.state.copy()
+        sgd_run = copied.worker_run(state, task, np.ones(model.n_outputs))
+        sgd_run.run(rows, order, start, stop)
+        sgd_run.finalize()
+        return state, sgd_run.worker_state()
+
+    new = [pickle.loads(pickle.dumps(model)) for _ in range(3)]
+    whole, _ = run(new[0], core.Task(0, 0, model.init(SEED), **kept), 0, len(order))
+    first, worker_state = run(new[1], core.Task(0, 0, model.init(SEED), **kept), 0, half)
+    second, _ = run(new[1], core.Task(0, 1, first, last_round=0, **kept), half, len(order))
+    must(np.array_equal(second, whole), "Two tasks of a worker must give the bits of one.")
+    task = core.Task(0, 1, first, last_round=0, worker_state=worker_state, **kept)
+    moved, _ = run(new[2], task, half, len(order))
+    must(np.array_equal(moved, whole), "A task with the worker's state must give the same bits in another process.")
 
 
 def _check_rounds(model: core.CompiledRoundsModel, rows: Rows) -> None:

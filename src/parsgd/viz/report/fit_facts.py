@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from parsgd.errors import InvalidArgumentError
@@ -23,7 +24,7 @@ class FitFacts:
     estimator: str
     parameters: dict[str, str]
     changed: dict[str, str]
-    n_features: int
+    n_features: int | None
     n_iter: int
     outcome: str | None
     algorithm: str
@@ -64,27 +65,34 @@ class FitFacts:
 
 def check_fitted(estimator: Any, argument: str, expected: str = "a parsgd estimator") -> None:
     """Raise InvalidArgumentError unless ``estimator`` is a fitted parsgd estimator; ``argument`` is its name."""
-    if base_name(estimator) not in estimator_names():
+    known = base_name(estimator) in estimator_names()
+    # trainers and estimators of PyTorch modules have no model files, so no kind describes them
+    fitted = is_fitted(estimator) if known else isinstance(getattr(estimator, "history_", None), History)
+    if not (known or fitted or type(estimator).__module__.startswith("parsgd.")):
         raise InvalidArgumentError(f"{argument} must be {expected}. Got {estimator!r} instead.")
-    if not is_fitted(estimator):
+    if not fitted:
         raise InvalidArgumentError(f"{argument} must be fitted: call fit of {estimator!r} first.")
 
 
 def fit_facts_of(estimator: Any, run: RunMetadata, version: str | None = None) -> FitFacts:
     """Return the facts about a fitted estimator."""
     params = estimator.get_params(deep=False)
-    defaults = type(estimator)().get_params(deep=False)
+    arguments = signature(type(estimator).__init__).parameters
     written = {name: repr(value) for name, value in params.items()}
     choice, outcome, history = (vars(estimator).get(name) for name in ("algorithm_", "outcome_", "history_"))
     n_workers = 1 if choice is None else choice.n_workers
     engine = estimator.engine if isinstance(estimator.engine, str) else estimator.engine.name
     if engine == "auto":
-        engine = "threads" if n_workers > 1 else "serial"
+        engine = getattr(estimator, "engine_", "threads" if n_workers > 1 else "serial")
     return FitFacts(
         estimator=type(estimator).__name__,
         parameters=written,
-        changed={name: text for name, text in written.items() if text != repr(defaults[name])},
-        n_features=int(estimator.n_features_in_),
+        changed={
+            name: text
+            for name, text in written.items()
+            if name not in arguments or text != repr(arguments[name].default)
+        },
+        n_features=getattr(estimator, "n_features_in_", None),
         n_iter=int(estimator.n_iter_),
         outcome=None if outcome is None else outcome.value,
         algorithm="L-BFGS" if choice is None else choice.name,

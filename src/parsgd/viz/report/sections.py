@@ -214,7 +214,7 @@ def trained(record: FitFacts) -> str:
         "target": run.target,
         "rows": rows,
         "columns": None if run.columns is None else f"{run.columns:,}",
-        "features": f"{record.n_features:,} after encoding",
+        "features": "-" if record.n_features is None else f"{record.n_features:,} after encoding",
         "classes": f"{len(classes):,}: {listed(classes, _MAX_CLASSES)}" if classes else None,
         "algorithm": record.algorithm,
     }

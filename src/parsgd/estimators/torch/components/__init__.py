@@ -1,0 +1,1 @@
+"""Components of the estimators: modules, losses, optimizers and tensors from parameters."""
