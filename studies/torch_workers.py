@@ -94,8 +94,8 @@ Differences from the notebook:
 - **Shards**: a worker of parsgd keeps its shard. The notebook gives every task the shard with the fewest visits, so
   that all rows are visited equally often. In the row with all rows on every worker they are, too.
 - **Grace**: reports of the same window are one merge here, with one update of the momentum, and one merge each there.
-- **Schedule**: as in the notebook, the rate of the r-th task is that of the shard with the fewest visits, and the first
-  step of each task has the peak rate. An optimizer that is made for each task sets it.
+- **Schedule**: as in the notebook, the rate of the r-th task is that of the shard with the fewest visits. The first
+  step of each task has the peak rate. An optimizer that is made for each task sets the rates.
 - **Numbers**: centers, rows and first parameters are drawn with other generators.
 """
 CHARACTERS = """## Characters
@@ -112,7 +112,7 @@ rows are from other mails.
 - **Inner optimizer**: AdamW with the defaults of PyTorch, linear warm-up, then a cosine to a tenth of the rate. It
   continues from round to round.
 - **Tuning**: {fits} fits with seed {tuning_seed} for every row. Plain AdamW and averages have {fits} rates from
-  {least_rate:g} to {most_rate:g}. DiLoCo has the rates {inner_rates}, each with two pairs of rate and beta of the
+  {least_rate:.3g} to {most_rate:.3g}. DiLoCo has the rates {inner_rates}, each with two pairs of rate and beta of the
   outer step: {outer_steps}. The first pair is the published one.
 - **Averages**: `LocalSGD`, the mean of the workers without an outer step.
 

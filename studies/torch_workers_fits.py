@@ -23,8 +23,8 @@ class Stop(Exception):
 class Clocked(EngineWrapper):
     """An engine whose pool can be read while a fit runs."""
 
-    def __init__(self, engine: Any):
-        self.engine = engine
+    def __init__(self, engine: Any, on_open: Callable[[], None] | None = None):
+        self.engine, self.on_open = engine, on_open
         self.in_calling_thread = engine.in_calling_thread
         self.pool: Any = None
         self.began = 0.0
@@ -36,6 +36,8 @@ class Clocked(EngineWrapper):
     def open(self, work: Any, shards: Any, progress: Any) -> Any:
         self.pool = self.engine.open(work, shards, progress)
         self.began = self.pool.now()
+        if self.on_open is not None:
+            self.on_open()
         return self.pool
 
     def seconds(self) -> float:
@@ -102,10 +104,14 @@ def fit(
     observe: Observe | None,
     epochs: int,
     seed: int,
+    on_open: Callable[[], None] | None = None,
     **settings: Any,
 ) -> Trainer | None:
-    """Train a classifier, and return the trainer; None if the fit diverged or its observer ended it."""
-    clocked = Clocked(engine)
+    """Train a classifier, and return the trainer; None if the fit diverged or its observer ended it.
+
+    ``on_open`` is called before the first task.
+    """
+    clocked = Clocked(engine, on_open)
     watched = algorithm if observe is None else Observed(algorithm, clocked, observe)
     trainer = Trainer(
         module,

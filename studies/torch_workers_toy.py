@@ -95,16 +95,20 @@ class CosineAdamW(torch.optim.AdamW):
         return super().step(closure)
 
 
-def rounds_of_shards(phases: int) -> Callable[[Any], torch.optim.Optimizer]:
-    """Return a maker of optimizers, one for each round: the r-th task has the updates of the least visited shard."""
-    n_made = 0
+class RoundsOfShards:
+    """A maker of optimizers, one for each round: the r-th task has the updates of the least visited shard."""
 
-    def make(params: Any) -> torch.optim.Optimizer:
-        nonlocal n_made
-        n_made += 1
-        return CosineAdamW(params, STEPS * ((n_made - 1) // len(SECONDS_PER_STEP)), STEPS * phases)
+    def __init__(self, phases: int):
+        self.phases = phases
+        self.n_made = 0
 
-    return make
+    def restart(self) -> None:
+        """Count from the next optimizer on."""
+        self.n_made = 0
+
+    def __call__(self, params: Any) -> torch.optim.Optimizer:
+        self.n_made += 1
+        return CosineAdamW(params, STEPS * ((self.n_made - 1) // len(SECONDS_PER_STEP)), STEPS * self.phases)
 
 
 def train(way: Any, seed: int, phases: int, observe: Any) -> None:
@@ -121,8 +125,10 @@ def train(way: Any, seed: int, phases: int, observe: Any) -> None:
     X, y = problem(seed)
     if isinstance(way, AllRows):
         X, y = X.repeat(len(SECONDS_PER_STEP), 1), y.repeat(len(SECONDS_PER_STEP))
-    settings = {"optimizer": rounds_of_shards(phases), "optimizer_state": "new", "batch_size": BATCH}
-    fit(network(seed), (X, y), way, engine(), watch, epochs, seed, **settings)
+    make = RoundsOfShards(phases)
+    settings = {"optimizer": make, "optimizer_state": "new", "batch_size": BATCH}
+    # the trainer may make an optimizer before the first task, to test it
+    fit(network(seed), (X, y), way, engine(), watch, epochs, seed, make.restart, **settings)
 
 
 def accuracies(way: Any, seed: int, phases: int) -> list[list[float]]:

@@ -98,7 +98,7 @@ def test_unlimited_grace_gives_the_bits_of_synchronous_diloco(toy):
 
 def test_the_schedule_continues_over_new_optimizers(toy, torch):
     weight = torch.nn.Parameter(torch.ones(1))
-    make, rates = toy.rounds_of_shards(2), []
+    make, rates = toy.RoundsOfShards(2), []
     for _ in range(5):
         optimizer = make([weight])
         for _ in range(2):
