@@ -123,7 +123,9 @@ class AsyncDiLoCo(SynchronousAlgorithm):
     def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
         share = self._share(fit_state.memory.seconds_per_example, worker)
         if self._steps:
-            return TaskSpec(step_budget(fit_state, worker, max(int(share * self._steps), 1), waits=False))
+            return TaskSpec(
+                step_budget(fit_state, worker, max(int(share * self._steps), 1), waits=self.grace == math.inf)
+            )
         return TaskSpec(round_budget(fit_state, worker, share * float(self.sync_every)))
 
     def _share(self, seconds_per_example: np.ndarray, worker: int) -> float:

@@ -39,7 +39,7 @@ class WorkerStateModel(Model, Protocol):
         Arguments
         ---------
         state : ndarray, (size,)
-            The array that the run modifies.
+            The array for the final state, of any content; the run starts from ``task.state``.
         task : Task
             The worker continues from the state that it kept after the task of round ``task.last_round``.  If it has
             none of that round, it continues from ``task.worker_state``, or starts anew if that is None.

@@ -44,14 +44,15 @@ def step_budget(
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
     A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have
-    part of a round left.  It continues if one has more, as after a deadline or a lost task, or if not ``waits``.
+    part of a round left.  It continues if one has more, as after a deadline or a lost task.  If not ``waits``, its
+    last epoch is as any other.
     """
     n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
     examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
     left = n_rows * fit_state.max_epochs - cursor
     if left <= 0 and waits and 0 < _most_left(fit_state) < steps * fit_state.model.batch_size:
         return Budget(0, seconds)
-    return Budget(min(examples, left) if left > 0 else examples, seconds)
+    return Budget(min(examples, left) if left > 0 and waits else examples, seconds)
 
 
 def _most_left(fit_state: FitState) -> int:

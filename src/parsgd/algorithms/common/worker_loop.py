@@ -25,7 +25,7 @@ from parsgd.core import (
     has_features,
     has_worker_state,
 )
-from parsgd.core.padded import private_copy
+from parsgd.core.padded import padded_empty, private_copy
 from parsgd.errors import DivergedError, diverged
 from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold, set_has_other_workers
 from parsgd.utils import first_use
@@ -56,7 +56,10 @@ def run(
     replaces ``model.sgd_run``.  Without ``bounds_contraction`` the report's ``log_contraction`` is 0, for merges that
     do not use it.
     """
-    if state is None:
+    if state is None and has_worker_state(model):
+        # such a run reads the task's state, and writes this array when it ends
+        state = padded_empty(task.state.shape, task.state.dtype)
+    elif state is None:
         state = task.state if task.owned else private_copy(task.state)
     return _Run(model, shard, task, progress, state, start_run or model.sgd_run).report(bounds_contraction)
 

@@ -110,7 +110,9 @@ class TorchModel(PlainModel):
     def sgd_run(
         self, state: np.ndarray, schedule_step: float, lr_scale: np.ndarray, seed: int, schedule_step_size: float = 1.0
     ) -> TorchRun:
-        return TorchRun(self, WorkerSession(self), state, schedule_step, lr_scale, seed, schedule_step_size)
+        session = WorkerSession(self)
+        session.load(state)
+        return TorchRun(self, session, state, schedule_step, lr_scale, seed, schedule_step_size)
 
     def worker_run(self, state: np.ndarray, task: Task, lr_scale: np.ndarray) -> TorchRun:
         session = self._sessions.get(task.worker)
@@ -122,6 +124,7 @@ class TorchModel(PlainModel):
         elif not self.keeps_optimizer:
             session.reset_moments()
         session.last_round = task.round
+        session.load(task.state)
         return TorchRun(self, session, state, task.schedule_step, lr_scale, task.seed, task.schedule_step_size)
 
     # -- gradients -----------------------------------------------------------------------------------------------------

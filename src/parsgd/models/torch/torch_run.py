@@ -35,6 +35,7 @@ class TorchRun(SGDRun):
         seed: int,
         schedule_step_size: float = 1.0,
     ):
+        # the session's tensors have the present values; the state is written when the run is finalized
         self.model, self.session, self.state, self.lr_scale = model, session, state, lr_scale
         self.step, self.step_size = schedule_step, schedule_step_size
         self.examples = self.steps = self.tokens = 0
@@ -42,7 +43,6 @@ class TorchRun(SGDRun):
         self.seed = seed
         # random states and number of threads outside of the run; None while it does not run
         self.outside: tuple[generator_states.RandomStates, int] | None = None
-        session.load(state)
 
     @property
     def schedule_step(self) -> float:
