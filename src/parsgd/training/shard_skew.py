@@ -13,7 +13,7 @@ least 5 % of the variance, so that their workers are likely to learn different m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from scipy.special import chdtrc
@@ -70,7 +70,7 @@ def sample_shard(shard: Shard, seed: int, n_rows: int) -> ShardSample | None:
     """
     try:
         block = next(iter(shard.blocks(seed, 0)), None) if shard.n_rows else None
-        if block is None or len(block.order) == 0 or not isinstance(block.rows, Rows):
+        if block is None or len(block.order) == 0 or not isinstance(cast("object", block.rows), Rows):
             return None
         order = block.order[np.linspace(0, len(block.order) - 1, min(n_rows, len(block.order))).astype(int)]
         x, y = block.rows.x, block.rows.y[order].reshape(len(order), -1)
