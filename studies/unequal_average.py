@@ -95,7 +95,7 @@ seed).
 
 The mixed pool with `learning_rate="constant"`. The rate is the one of 0.001, 0.003, ... 10 at which one worker has the
 least training loss after five passes over all rows, so that no run is too long because of large first steps.
-
+{edges}
 {constant}{mailboxes}
 ![One average]({picture})
 """
@@ -260,6 +260,7 @@ def page(stored: Stored, observations: str = "") -> str:
     """The page from the stored readings."""
     found = [stored[name] for name in PROBLEMS if name in stored]
     rows = [{**row, "name": f"{each['name']}, eta0={each['rate']:g}"} for each in found for row in each["constant"]]
+    edges = [f"{each['name']} ({each['rate']:g})" for each in found if each["rate"] in (RATES[0], RATES[-1])]
     boxes = next((each["mailboxes"] for each in found if each["name"] == MAILBOXES), None)
     text = PAGE.format(
         comment=FIGURES,
@@ -267,6 +268,7 @@ def page(stored: Stored, observations: str = "") -> str:
         n_seeds=len(found[0]["shots"][0]["losses"]),
         about="\n".join(sorted({each["about"]["text"] for each in found})),
         shots="".join(f"### {each['name']}\n\n{FIGURES}\n\n{table(each['shots'])}\n" for each in found),
+        edges=f"It is the first or the last of them on {' and '.join(edges)}.\n" if edges else "",
         constant=table(rows),
         mailboxes=OF_MAILBOXES.format(comment=FIGURES, table=table(boxes)) if boxes else "",
         picture=STUDY.page.with_suffix(".png").name,
