@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from zinkevich_printed import MACHINES, Curves
+from zinkevich_printed import MACHINES, Curves, points_of
 
 from parsgd.models.linear.linear_model import Linear
 from parsgd.utils.row_arrays import rows_of
@@ -67,6 +66,33 @@ class Found(NamedTuple):
     examples: np.ndarray
     objective: Curves
     rmse: Curves
+
+    @classmethod
+    def of(cls, reading: dict[str, Any], n_rows: int) -> Found:
+        """Return what a reading has stored."""
+        objective, rmse = (
+            {k: np.array(curve) for k, curve in zip(MACHINES, reading[name], strict=True)}
+            for name in ("objective", "rmse")
+        )
+        setting = Setting(**{name: reading[name] for name in Setting._fields})
+        base, scatter = np.array(reading["base"]), np.array(reading["scatter"])
+        return cls(setting, base, scatter, points_of(n_rows), objective, rmse)
+
+    def reading(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        curves = {"objective": self.objective, "rmse": self.rmse}
+        return {
+            **self.setting._asdict(),
+            "base": self.base.tolist(),
+            "scatter": self.scatter.tolist(),
+            **{name: [curve[k].tolist() for k in MACHINES] for name, curve in curves.items()},
+        }
+
+    @property
+    def diverged(self) -> bool:
+        """Report a value that is not finite or very large."""
+        values = [*self.objective.values(), *self.rmse.values()]
+        return not (self.base[0] < 1e3 and all((each < 1e4).all() for each in values))
 
 
 def objectives(setting: Setting, data: Spam, weights: np.ndarray) -> np.ndarray:
@@ -138,11 +164,10 @@ def _group(setting: Setting, data: Spam, points: np.ndarray, numbers: range) -> 
     return (total / len(numbers)).astype(np.float32), first
 
 
-def curves(setting: Setting, data: Spam, points: np.ndarray, over: Callable = map, few: int = GROUPS) -> Found:
-    """Average 100 machines at ``points`` and after a pass; of one and ten machines, measure ``few`` and average."""
-    n_rows = len(data.y)
-    points = np.append(points, n_rows)
-    groups = list(over(partial(_group, setting, data, points), [range(g, g + 10) for g in range(0, 100, 10)]))
+def curves(setting: Setting, data: Spam, few: int = GROUPS) -> Found:
+    """Average 100 machines at each point and after a pass; of one and ten machines, measure ``few`` and average."""
+    points = np.append(points_of(len(data.y)), len(data.y))
+    groups = [_group(setting, data, points, range(g, g + 10)) for g in range(0, 100, 10)]
     values = []
     for at in range(len(points)):
         tens = np.array([mean[at] for mean, _ in groups]).T

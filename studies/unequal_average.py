@@ -1,38 +1,51 @@
 """Workers of unequal speed at equal time: merge weights for one average.
 
-Usage: python studies/unequal_average.py DATA_FOLDER [--seeds 3] [--out docs/results/unequal-average.md]
+Usage: python studies/unequal_average.py DATA_FOLDER [--only adult ...] [--page-only]
+       python studies/unequal_average.py --quick --only adult --stored FILE.json --out FILE.md
 
+The readings are in studies/readings/unequal_average.json; the page and its picture are written from all of them.
 The time to a loss with rounds is in studies/unequal.py.
 """
 
 from __future__ import annotations
 
-import argparse
-import warnings
-from collections.abc import Callable
+import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
+
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+import datasets
+from stored_study import Stored, StoredStudy
 from watching import Data, Kept
 
+from benchmarks.time_to_goal import tasks
 from parsgd import LocalSGD, SGDClassifier, Simulated, SimuParallel, WeightedAverage
 from parsgd.algorithms.merging.merge_rules import RULES
 from parsgd.algorithms.merging.merge_weights import merge
 from parsgd.errors import DivergedError
 from parsgd.estimators.linear.linear_kind import LINEAR
 from parsgd.planning.trials.heldout import HeldOut, ObservedFit
+from parsgd.utils import blas_threads
 
+STUDY = StoredStudy("unequal_average", one_core=True)
 PROBLEMS = {"adult": 1e-4, "covtype": 1e-4, "news20": 1e-6, "enron_spam": 1e-6}
 MIXED = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
 POOLS = {f"one {n}x slower": (1.0,) * 9 + (1.0 / n,) for n in (2, 4, 10)}
 POOLS |= {"1, 0.9 ... 0.1": tuple(n / 10 for n in range(10, 0, -1)), "mixed": MIXED}
+MAILBOXES = "enron_spam"
 BOXES = {"equal": (1.0,) * 6, "unequal": (1.0, 1.0, 0.5, 0.5, 0.25, 0.1)}
+# Passes of a worker of speed 1 over its own rows.
+PASSES = (1, 5)
+SEEDS = (0, 1, 2)
 SIMPLE = ("uniform", "steps", "wp", "measured", "fednova", "loss")
 COLUMNS = (*SIMPLE, "SAVGM", "learned")
 RIVALS = ("uniform", "steps", "wp")
@@ -41,17 +54,18 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # Passes of the fits that choose the constant rate.
 TUNING_PASSES = 5
 FIGURES = "<!-- figures: python studies/unequal_average.py DATA_FOLDER -->"
-HEADER = """# One average of workers of unequal speed
+PAGE = """# One average of workers of unequal speed
 
-<!-- figures: python studies/unequal_average.py DATA_FOLDER -->
+{comment}
 
-This page compares merge weights for one average of workers of unequal speed. `studies/unequal_average.py` writes it.
-All rules have the same time. The time to a loss, with rounds and tuned rates, is in
+This page compares merge weights for one average of workers of unequal speed. All rules have the same time.
+`python studies/unequal_average.py DATA_FOLDER` writes it from the readings in `studies/readings/unequal_average.json`,
+in about {minutes} minutes of one core. The time to a loss, with rounds and tuned rates, is in
 [workers of unequal speed](unequal.md).
 
 The models are logistic regression (`log_loss`, one against all) with `alpha=1e-4` (news20, enron_spam: `1e-6`). The
 clock is virtual (`Simulated`): time is examples divided by speed, and messages take none. The test loss is the loss on
-the test rows without penalty, summed over classes. There are {seeds} seeds; sd is over seeds.
+the test rows without penalty, summed over classes. There are {n_seeds} seeds; sd is over seeds.
 
 Only the constant rate is tuned. The other tables are at scikit-learn's default schedule, `learning_rate="optimal"`,
 with untuned rates. They compare the rules with each other at these rates, and are no measure of the benefit of workers.
@@ -59,11 +73,12 @@ with untuned rates. They compare the rules with each other at these rates, and a
 WP-SGD (Cheng, Li, Zhang, arXiv 1708.04801) claims that weights which decrease with a node's delay make one average good
 on unbalanced nodes. We could not read its data sets, its nodes and the exact formula. `wp` is our reading of it
 ([literature](../literature.md)), and the groups of workers are ours, so this page reproduces no table of that paper.
-"""
-ONE_SHOT = """
+
+{about}
+
 ## One average, equal time
 
-<!-- figures: python studies/unequal_average.py DATA_FOLDER -->
+{comment}
 
 The rates are those of the default schedule, untuned.
 
@@ -74,27 +89,26 @@ decreasing evenly from 1 to 0.1; "mixed": 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4, 1/1
 rows (at least 1,000). "Over best" is the loss of learned divided by the best of uniform, steps and wp, mean (worst
 seed).
 
-"""
-CONSTANT = """
-## The same at a constant rate
+{shots}## The same at a constant rate
 
-<!-- figures: python studies/unequal_average.py DATA_FOLDER -->
+{comment}
 
 The mixed pool with `learning_rate="constant"`. The rate is the one of 0.001, 0.003, ... 10 at which one worker has the
 least training loss after five passes over all rows, so that no run is too long because of large first steps.
-
+{edges}
+{constant}{mailboxes}
+![One average]({picture})
 """
-MAILBOXES = """
+OF_MAILBOXES = """
 ## Six mailboxes
 
-<!-- figures: python studies/unequal_average.py DATA_FOLDER -->
+{comment}
 
 The rows of enron_spam are sorted by mailbox and assigned in stored order (`partition="contiguous"`) to six workers.
 Each has nearly one mailbox, from a quarter to three quarters of it spam. The speeds are equal, or 1, 1, 1/2,
 1/2, 1/4, 1/10. The rates are untuned.
 
-"""
-READING = Path(__file__).with_name("readings") / "unequal-average.md"
+{table}"""
 
 
 def once(data: Data, alpha: float, speeds: tuple, algorithm: Any, seed: int, **settings: Any) -> Kept:
@@ -119,7 +133,6 @@ def one_shot(
     data: Data, alpha: float, speeds: tuple, passes: int, seed: int, partition: str = "shuffled", **settings: Any
 ) -> np.ndarray:
     """Test loss of each of the columns, and the sum of the learned weights."""
-    warnings.simplefilter("ignore")
     _, X_test, y, y_test = data
     loss, seconds = HeldOut(X_test, y_test, np.unique(y), LINEAR), passes / len(speeds)
     kept = once(data, alpha, speeds, WeightedAverage("measured", seconds, partition), seed, **settings)
@@ -138,17 +151,22 @@ def one_shot(
     return np.array([*losses, kept.merged.weights.sum()])
 
 
-def table(rows: dict[str, np.ndarray]) -> str:
-    """A row for each setting, from ``(seeds, columns + 1)`` numbers."""
+def line(name: str, losses: np.ndarray, sums: np.ndarray) -> str:
+    """A line of a table, from ``(seeds, columns)`` losses and the sums of the learned weights."""
+    mean, sd = losses.mean(axis=0), losses.std(axis=0, ddof=1 if len(losses) > 1 else 0)
+    best = int(mean.argmin())
+    cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(mean, sd, strict=True)]
+    cells[best] = f"**{cells[best]}**"
+    rivals = [COLUMNS.index(rule) for rule in RIVALS]
+    over = losses[:, COLUMNS.index("learned")] / losses[:, rivals].min(axis=1)
+    return f"| {name} | {' | '.join(cells)} | {sums.mean():.2f} | {over.mean():.3f} ({over.max():.3f}) |\n"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each setting."""
     text = f"| | {' | '.join(COLUMNS)} | sum of learned | over best |\n|" + "---|" * (len(COLUMNS) + 3) + "\n"
-    for name, found in rows.items():
-        mean, sd = found[:, :-1].mean(axis=0), found[:, :-1].std(axis=0, ddof=1)
-        best = int(mean.argmin())
-        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(mean, sd, strict=True)]
-        cells[best] = f"**{cells[best]}**"
-        rivals = [COLUMNS.index(rule) for rule in RIVALS]
-        over = found[:, COLUMNS.index("learned")] / found[:, rivals].min(axis=1)
-        text += f"| {name} | {' | '.join(cells)} | {found[:, -1].mean():.2f} | {over.mean():.3f} ({over.max():.3f}) |\n"
+    for row in rows:
+        text += line(f"{row['name']}, {row['passes']}", np.array(row["losses"]), np.array(row["sums"]))
     return text
 
 
@@ -188,22 +206,45 @@ def by_mailbox(folder: Path, data: Data) -> Data:
     return X[order], X_test, y[order], y_test
 
 
-def many(run: Parallel, function: Callable, data: Data, alpha: float, cases: dict, seeds: int, **settings: Any) -> dict:
-    """``(seeds, ...)`` results of each case; a case is ``(arguments before the seed, those after it)``."""
-    jobs = [(name, seed) for name in cases for seed in range(seeds)]
-    found = run(
-        delayed(function)(data, alpha, *cases[name][0], seed, *cases[name][1], **settings) for name, seed in jobs
-    )
-    return {name: np.array([r for job, r in zip(jobs, found, strict=True) if job[0] == name]) for name in cases}
+def measured(data: Data, alpha: float, pools: dict[str, tuple], seeds: tuple[int, ...], **settings: Any) -> list[dict]:
+    """A row for each pool of workers and number of passes: the losses by seed, and the sums of the learned weights."""
+    rows = []
+    for name, speeds in pools.items():
+        for passes in PASSES:
+            found = np.array([one_shot(data, alpha, speeds, passes, seed, **settings) for seed in seeds])
+            rows.append(
+                {"name": name, "passes": passes, "losses": found[:, :-1].tolist(), "sums": found[:, -1].tolist()}
+            )
+            print(" ", line(f"{name}, {passes}", found[:, :-1], found[:, -1]), end="", flush=True)
+    return rows
 
 
-def draw(shots: dict, path: Path) -> None:
+def measure(name: str, folder: Path | None, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """The rows of a data set at the default rates, at the constant rate, and with a mailbox for each worker."""
+    alpha = PROBLEMS[name]
+    if folder is None:
+        task = tasks.load("news20_one_vs_all" if name == "news20" else name, None)
+        data = (task.X, task.X_test, task.y, task.y_test)
+    else:
+        data = getattr(datasets, name)(folder)
+    shots, eta = measured(data, alpha, POOLS, seeds), tuned(data, alpha)
+    constant = measured(data, alpha, {"mixed": MIXED}, seeds, learning_rate="constant", eta0=eta)
+    entry = {"name": name, "n_rows": len(data[2]), "shots": shots, "rate": eta, "constant": constant}
+    if name == MAILBOXES:
+        data = by_mailbox(folder, data) if folder else data
+        entry["mailboxes"] = measured(data, alpha, BOXES, seeds, partition="contiguous")
+    return entry
+
+
+def draw(stored: Stored, path: Path) -> None:
     """Draw the losses of the mixed pool after five passes relative to those of uniform weights."""
     figure = Figure(figsize=(7.4, 3.0), layout="constrained")
     panel, colors = figure.subplots(), ("#4477aa", "#66ccee", "#228833", "#ccbb44")
     for at, (color, name) in enumerate(zip(colors, PROBLEMS, strict=True)):
-        mean = np.asarray(shots[name])
-        panel.plot(mean / mean[0], np.arange(len(COLUMNS)) + 0.12 * (at - 1.5), "o", color=color, label=name, ms=6)
+        if name in stored:
+            (row,) = (row for row in stored[name]["shots"] if (row["name"], row["passes"]) == ("mixed", PASSES[-1]))
+            mean = np.mean(row["losses"], axis=0)
+            panel.plot(mean / mean[0], np.arange(len(COLUMNS)) + 0.12 * (at - 1.5), "o", color=color, label=name, ms=6)
     panel.set(xscale="log", yticks=range(len(COLUMNS)), yticklabels=COLUMNS)
     panel.set_xticks([0.3, 0.5, 1, 2, 4], ["0.3", "0.5", "1", "2", "4"])
     panel.minorticks_off()
@@ -215,34 +256,35 @@ def draw(shots: dict, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/unequal-average.md"))
-    given = parser.parse_args()
-    seeds, shots, constant = given.seeds, {}, {}
-    parts = {"shots": ONE_SHOT, "constant": CONSTANT, "boxes": MAILBOXES}
-    with Parallel(n_jobs=2) as run:
-        for name, alpha in PROBLEMS.items():
-            data = getattr(datasets, name)(given.folder)
-            cases = {f"{pool}, {p}": ((speeds, p), ()) for pool, speeds in POOLS.items() for p in (1, 5)}
-            found = many(run, one_shot, data, alpha, cases, seeds)
-            shots[name] = found["mixed, 5"].mean(axis=0)[:-1]
-            parts["shots"] += f"### {name}\n\n{FIGURES}\n\n{table(found)}\n"
-            eta = tuned(data, alpha)
-            cases = {f"{name}, eta0={eta:g}, {p}": ((MIXED, p), ()) for p in (1, 5)}
-            constant |= many(run, one_shot, data, alpha, cases, seeds, learning_rate="constant", eta0=eta)
-            if name == "enron_spam":
-                data = by_mailbox(given.folder, data)
-                cases = {f"{pool}, {p}": ((speeds, p), ()) for pool, speeds in BOXES.items() for p in (1, 5)}
-                parts["boxes"] += table(many(run, one_shot, data, alpha, cases, seeds, partition="contiguous"))
-            print(name, parts["shots"][-2000:], sep="\n", flush=True)
-    parts["constant"] += table(constant)
-    draw(shots, given.out.with_suffix(".png"))
-    text = HEADER.format(seeds=seeds) + "".join(parts.values()) + f"\n![One average]({given.out.stem}.png)\n"
-    given.out.write_text(text + READING.read_text())
-    print(text[text.index("## The same at") :])
+def page(stored: Stored, observations: str = "") -> str:
+    """The page from the stored readings."""
+    found = [stored[name] for name in PROBLEMS if name in stored]
+    rows = [{**row, "name": f"{each['name']}, eta0={each['rate']:g}"} for each in found for row in each["constant"]]
+    edges = [f"{each['name']} ({each['rate']:g})" for each in found if each["rate"] in (RATES[0], RATES[-1])]
+    boxes = next((each["mailboxes"] for each in found if each["name"] == MAILBOXES), None)
+    text = PAGE.format(
+        comment=FIGURES,
+        minutes=math.ceil(sum(each["about"]["seconds"] for each in found) / 60.0),
+        n_seeds=len(found[0]["shots"][0]["losses"]),
+        about="\n".join(sorted({each["about"]["text"] for each in found})),
+        shots="".join(f"### {each['name']}\n\n{FIGURES}\n\n{table(each['shots'])}\n" for each in found),
+        edges=f"It is the first or the last of them on {' and '.join(edges)}.\n" if edges else "",
+        constant=table(rows),
+        mailboxes=OF_MAILBOXES.format(comment=FIGURES, table=table(boxes)) if boxes else "",
+        picture=STUDY.page.with_suffix(".png").name,
+    )
+    return text + observations
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the data sets, store the readings after each, and write the page and its picture."""
+    parser = STUDY.parser(__doc__, PROBLEMS, "DATASET", "2,000 generated rows, one seed")
+    given = STUDY.parse(parser, arguments)
+    seeds = SEEDS[:1] if given.quick else SEEDS
+    with blas_threads.one_thread():
+        stored = STUDY.measure(given, lambda name, _: measure(name, given.folder, seeds))
+    STUDY.write(given, stored, page)
+    draw(stored, given.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,33 @@
 """Merge rules for workers of unequal speed, each at its own best rate.
 
-Usage: python studies/unequal_rules.py DATA_FOLDER [--seeds 5] [--jobs 2] [--out docs/results/unequal-rules.md]
+Usage: python studies/unequal_rules.py DATA_FOLDER [--only adult ...] [--page-only]
+       python studies/unequal_rules.py --quick --only adult --stored FILE.json --out FILE.md
+
+The readings are in studies/readings/unequal_rules.json; the page is written from all that are stored there.
 """
 
 from __future__ import annotations
 
-import argparse
-import warnings
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-from joblib import Parallel, delayed
 
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
+import datasets
+from stored_study import Stored, StoredStudy
+
+from benchmarks.time_to_goal import tasks
 from parsgd import LocalSGD, SGDClassifier, Simulated, WeightedAverage
 from parsgd.errors import DivergedError
+from parsgd.utils import blas_threads
 
+STUDY = StoredStudy("unequal_rules", one_core=True)
 PROBLEMS = {"adult": 1e-5, "covtype": 1e-6, "nycflights_late": 1e-6, "enron_spam": 1e-6, "news20": 1e-6}
 SPEEDS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.1)
 RULES = ("uniform", "steps", "wp", "fednova", "loss", "learned", "coordinate", "touched")
@@ -25,19 +36,25 @@ PASSES = 3
 TOTAL, ROUND = PASSES / sum(SPEEDS), 0.01
 # In units of 1 / (mean squared norm of a row).
 RATES = tuple(float(f"{10.0 ** (step / 2):.1g}") for step in range(-5, 5))
-TUNING_SEED = 100
+QUICK_RATES = RATES[4:6]
+SEEDS, TUNING_SEED = (0, 1, 2, 3, 4), 100
 PAGE = """# Merge rules for workers of unequal speed
 
 <!-- figures: python studies/unequal_rules.py DATA_FOLDER -->
 
 This page compares the merge rules of ten workers with the speeds 1, 1, 1, 1, 1, 1/2, 1/2, 1/4, 1/4 and 1/10.
-`studies/unequal_rules.py` writes it. Each worker owns a tenth of the rows, assigned at random. All rules have the same
-virtual time, in which the workers together visit {passes} times as many rows as there are. The model is logistic
-regression, one against all for several classes, with a constant rate.
+`python studies/unequal_rules.py DATA_FOLDER` writes it from the readings in `studies/readings/unequal_rules.json`, in
+about {minutes} minutes of one core.
+
+Each worker owns a tenth of the rows, assigned at random. All rules have the same virtual time, in which the workers
+together visit {passes} times as many rows as there are. The model is logistic regression, one against all for several
+classes, with a constant rate.
 
 Each rule has the one of {n_rates} rates that gives it the least test loss with one seed, not used again. The figures
-are the test losses of {seeds} other seeds, without the penalty and summed over the classes: mean ± standard deviation.
-A figure is bold if it is the least of its column.
+are the test losses of {n_seeds} other seeds, without the penalty and summed over the classes: mean ± standard
+deviation. A figure is bold if it is the least of its column.
+
+{about}
 
 ## Merges in rounds
 
@@ -63,7 +80,6 @@ def algorithm_of(rule: str, in_rounds: bool) -> Any:
 
 def test_loss(data: Any, alpha: float, rule: str, in_rounds: bool, rate: float, seed: int) -> float:
     """The test loss of a fit; infinite if it diverges."""
-    warnings.simplefilter("ignore")
     X, X_test, y, y_test = data
     model = SGDClassifier(
         "log_loss",
@@ -95,65 +111,97 @@ def unit_of(X: Any) -> float:
     return X.shape[0] / float(values @ values)
 
 
-def compare(run: Parallel, data: Any, alpha: float, seeds: int) -> dict[tuple[str, bool], tuple[float, np.ndarray]]:
-    """The best rate of each rule, and its losses with the seeds."""
-    unit, ways = unit_of(data[0]), [(rule, in_rounds) for rule in RULES for in_rounds in (True, False)]
-    tried = run(delayed(test_loss)(data, alpha, *way, rate * unit, TUNING_SEED) for way in ways for rate in RATES)
-    best = {way: RATES[int(np.argmin(row))] for way, row in zip(ways, np.reshape(tried, (len(ways), -1)), strict=True)}
-    found = run(delayed(test_loss)(data, alpha, *way, best[way] * unit, seed) for way in ways for seed in range(seeds))
-    return {way: (best[way], row) for way, row in zip(ways, np.reshape(found, (len(ways), -1)), strict=True)}
-
-
-def table(results: dict[str, dict], in_rounds: bool) -> str:
-    """A row for each rule, a column for each problem."""
-    means = {name: [found[rule, in_rounds][1].mean() for rule in RULES] for name, found in results.items()}
-    text = f"| rule | {' | '.join(results)} |\n|{'---|' * (len(results) + 1)}\n"
-    for at, rule in enumerate(RULES):
-        cells = []
-        for name, found in results.items():
-            losses = found[rule, in_rounds][1]
-            cell = f"{losses.mean():.4f} ± {losses.std(ddof=1):.1g}" if np.isfinite(losses).all() else "diverged"
-            cells.append(f"**{cell}**" if at == int(np.argmin(means[name])) else cell)
-        text += f"| `{rule}` | {' | '.join(cells)} |\n"
-    return text
-
-
-def table_of_rates(results: dict[str, dict]) -> str:
-    """The best rates in rounds and with one average."""
-    text = f"| rule | {' | '.join(results)} |\n|{'---|' * (len(results) + 1)}\n"
+def measure(name: str, folder: Path | None, rates: tuple[float, ...], seeds: tuple[int, ...]) -> dict[str, Any]:
+    """The losses at each rate with the seed of the tuning, and those with the other seeds at the best rate, by rule."""
+    if folder is None:
+        task = tasks.load("news20_one_vs_all" if name == "news20" else name, None)
+        data = (task.X, task.X_test, task.y, task.y_test)
+    else:
+        data = getattr(datasets, name)(folder)
+    alpha, unit, rows = PROBLEMS[name], unit_of(data[0]), []
     for rule in RULES:
-        cells = (f"{found[rule, True][0]:g}, {found[rule, False][0]:g}" for found in results.values())
-        text += f"| `{rule}` | {' | '.join(cells)} |\n"
-    return text
+        for in_rounds in (True, False):
+            way = (data, alpha, rule, in_rounds)
+            tried = [test_loss(*way, rate * unit, TUNING_SEED) for rate in rates]
+            rate = rates[int(np.argmin(tried))]
+            losses = [test_loss(*way, rate * unit, seed) for seed in seeds]
+            rows.append({"rule": rule, "rounds": in_rounds, "rate": rate})
+            rows[-1] |= {"tried": [finite(loss) for loss in tried], "losses": [finite(loss) for loss in losses]}
+            print(f"  {rule}, {'in rounds' if in_rounds else 'one average'}: {rate:g}, {cell(losses)}", flush=True)
+    return {"name": name, "n_rows": len(data[2]), "rates": rates, "rows": rows}
 
 
-def main() -> None:
-    """Run all problems and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/unequal-rules.md"))
-    given = parser.parse_args()
-    results = {}
-    with Parallel(n_jobs=given.jobs) as run:
-        for name in given.problems:
-            results[name] = compare(run, getattr(datasets, name)(given.folder), PROBLEMS[name], given.seeds)
-            print(name, table({name: results[name]}, True), table({name: results[name]}, False), sep="\n", flush=True)
+def finite(loss: float) -> float | None:
+    """The loss, or None for a fit that diverged."""
+    return loss if np.isfinite(loss) else None
+
+
+def cell(losses: list[float | None]) -> str:
+    """Mean and standard deviation."""
+    if None in losses or not np.isfinite(losses).all():
+        return "diverged"
+    return f"{np.mean(losses):.4f} ± {np.std(losses, ddof=1 if len(losses) > 1 else 0):.1g}"
+
+
+def by_rule(entry: dict[str, Any], in_rounds: bool) -> dict[str, dict[str, Any]]:
+    """The rows of a data set in rounds, or of one average."""
+    return {row["rule"]: row for row in entry["rows"] if row["rounds"] == in_rounds}
+
+
+def table(found: list[dict[str, Any]], in_rounds: bool) -> str:
+    """A row for each rule, a column for each problem."""
+    columns = []
+    for entry in found:
+        losses = {rule: row["losses"] for rule, row in by_rule(entry, in_rounds).items()}
+        means = {rule: np.inf if None in each else np.mean(each) for rule, each in losses.items()}
+        best = min(means, key=means.get)
+        columns.append({rule: f"**{cell(each)}**" if rule == best else cell(each) for rule, each in losses.items()})
+    return rows_of_rules(found, columns)
+
+
+def table_of_rates(found: list[dict[str, Any]]) -> str:
+    """The best rates in rounds and with one average."""
+    columns = []
+    for entry in found:
+        in_rounds, once = by_rule(entry, True), by_rule(entry, False)
+        columns.append({rule: f"{in_rounds[rule]['rate']:g}, {once[rule]['rate']:g}" for rule in RULES})
+    return rows_of_rules(found, columns)
+
+
+def rows_of_rules(found: list[dict[str, Any]], columns: list[dict[str, str]]) -> str:
+    """A table from the cells of each problem."""
+    text = f"| rule | {' | '.join(entry['name'] for entry in found)} |\n|{'---|' * (len(found) + 1)}\n"
+    return text + "".join(f"| `{rule}` | {' | '.join(each[rule] for each in columns)} |\n" for rule in RULES)
+
+
+def page(stored: Stored, observations: str = "") -> str:
+    """The page from the stored readings."""
+    found = [stored[name] for name in PROBLEMS if name in stored]
+    rates = found[0]["rates"]
     text = PAGE.format(
+        minutes=math.ceil(sum(each["about"]["seconds"] for each in found) / 60.0),
         passes=PASSES,
-        seeds=given.seeds,
-        n_rates=len(RATES),
+        n_seeds=len(found[0]["rows"][0]["losses"]),
+        n_rates=len(rates),
         rounds=round(TOTAL / ROUND),
-        several=table(results, True),
-        single=table(results, False),
-        least=RATES[0],
-        most=RATES[-1],
-        rates=table_of_rates(results),
+        about="\n".join(sorted({each["about"]["text"] for each in found})),
+        several=table(found, True),
+        single=table(found, False),
+        least=rates[0],
+        most=rates[-1],
+        rates=table_of_rates(found),
     )
-    reading = Path(__file__).with_name("readings") / "unequal-rules.md"
-    given.out.write_text(text + (reading.read_text() if reading.exists() else ""))
+    return text + observations
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the data sets, store the readings after each, and write the page."""
+    parser = STUDY.parser(__doc__, PROBLEMS, "DATASET", "2,000 generated rows, two rates, one seed")
+    given = STUDY.parse(parser, arguments)
+    sizes = (QUICK_RATES, SEEDS[:1]) if given.quick else (RATES, SEEDS)
+    with blas_threads.one_thread():
+        stored = STUDY.measure(given, lambda name, _: measure(name, given.folder, *sizes))
+    STUDY.write(given, stored, page)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,75 @@
 """Zinkevich, Weimer, Smola, Li 2010 on public data: algorithms 2 and 3, figures 1 to 3, and bounds.
 
-Usage: python studies/zinkevich.py DATA_FOLDER [--jobs 1] [--out docs/results/zinkevich.md]
+Usage: python studies/zinkevich.py DATA_FOLDER [--only algorithms ...] [--page-only]
+       python studies/zinkevich.py --quick --only algorithms --stored FILE.json --out FILE.md
+
+The readings are in studies/readings/zinkevich.json; the page and its pictures are written from all of them.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
+import math
+import sys
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+if __name__ == "__main__":
+    # a script has its own folder first in the path, and needs the root of the repository, too
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 import datasets
-import numba
-import numpy as np
-import scipy
 import zinkevich_gap
 import zinkevich_theory
-from matplotlib.figure import Figure
 from spam_runs import LOSSES, Found, Setting, Spam, curves, errors, machine, objectives, parallel_sgd, simu_parallel_sgd
-from zinkevich_printed import MACHINES, N_ROWS, OBJECTIVES, PANELS, STATED, UPDATES, difference, reached
+from stored_study import Stored, StoredStudy
+from zinkevich_printed import (
+    MACHINES,
+    N_ROWS,
+    OBJECTIVES,
+    PANELS,
+    STATED,
+    UPDATES,
+    difference,
+    equal_rate,
+    points_of,
+    reached,
+)
 
 import parsgd
+from benchmarks.time_to_goal import tasks
 from parsgd import SGDRegressor, SimuParallel
+from parsgd.utils import blas_threads
 
+STUDY = StoredStudy("zinkevich", one_core=True, libraries=("parsgd", "numpy", "scipy", "numba"))
 LAMBDAS = (1e-3, 1e-6)
 LARGE, GRID = 1.0, (0.01, 0.03, 0.1, 0.3, 1.0)
 SEEDS = 5
+ALGORITHMS, SMALL = "algorithms", "small"
+# Title and picture of each rate of the figures.
+FIGURE_RATES = {
+    "stated": ("The stated rate, 0.001", "zinkevich.png"),
+    "equal": ("The rate of equal eta n, {equal:.3g}", "zinkevich-equal.png"),
+    "tuned": ("Rates tuned for a sequential pass", "zinkevich-tuned.png"),
+    "large": ("A large rate, 1", "zinkevich-large.png"),
+}
+GAPS = {f"gap-{panel.loss}-{panel.lam:g}": panel for panel in OBJECTIVES}
+MAIL = {f"mail-{loss}": loss for loss in LOSSES}
+PARTS = (ALGORITHMS, *FIGURE_RATES, *GAPS, SMALL, *MAIL)
+# Seeds of the algorithms, rates and chains on mail.
+QUICK, FULL = (2, (1.0,), 20), (SEEDS, zinkevich_theory.RATES, zinkevich_theory.CHAINS)
 COLORS = {1: "#999999", 10: "#4477aa", 100: "#cc3311"}
 HEADER = """# Zinkevich et al. 2010
 
 <!-- figures: python studies/zinkevich.py DATA_FOLDER -->
 
 This page repeats the experiments of M. Zinkevich, M. Weimer, A. Smola, L. Li, "Parallelized Stochastic Gradient
-Descent", NIPS 2010, on public data. `python studies/zinkevich.py DATA_FOLDER` writes it. We have read the main paper,
-without its appendix.
+Descent", NIPS 2010, on public data. We have read the main paper, without its appendix.
+`python studies/zinkevich.py DATA_FOLDER` writes this page from the readings in `studies/readings/zinkevich.json`, in
+about {minutes} minutes of one core.
 
 | | the paper | this page |
 |---|---|---|
@@ -53,16 +85,16 @@ The objective is `lambda / 2 |w|^2` plus the mean loss: Huber's with threshold 1
 threshold and the factor are our choice. Machine i draws from `numpy.random.default_rng((2010, i))`, for i = 0 ... 99.
 The split of the data has seed 0.
 
-Measured on {cpu}, {cores} cores, {jobs} used.
-{versions}.
-
+{about}
+"""
+OF_ALGORITHMS = """
 ## Algorithms 2 and 3
 
 In algorithm 2 each of k machines makes T steps on examples drawn from the whole set with replacement. In algorithm 3
 the rows are partitioned at random into k parts of T = floor(m / k) rows. Each machine makes one pass over its own part.
 Here both start at 0 and have T = floor(m / k). Both have a constant rate and average once. The last column is the
 library's estimator, `SGDRegressor` with `SimuParallel()`. The cells are objective / test RMSE with Huber's loss,
-divided by those of one sequential pass over all rows: means of seeds 0 to {seeds}.
+divided by those of one sequential pass over all rows: means of seeds 0 to {last_seed}.
 
 | lambda | eta | k | T | algorithm 2 | algorithm 3 | `SimuParallel()` |
 |---|---|---|---|---|---|---|
@@ -77,7 +109,6 @@ the mean of ten machines and of ten groups of ten.
 There are four rates: the stated one, eta = 0.001; {equal:.3g}, at which a pass has the paper's product eta n; the one
 of {grid} with the least objective after one pass; and 1. The paper had eta = 0.001 for all runs.
 """
-READING = Path(__file__).with_name("readings") / "zinkevich.md"
 
 
 def library(setting: Setting, data: Spam, k: int, seed: int) -> np.ndarray:
@@ -101,23 +132,29 @@ def library(setting: Setting, data: Spam, k: int, seed: int) -> np.ndarray:
         return np.ravel(fit.fit(data.X, data.y).coef_)
 
 
-def algorithms(data: Spam, equal: float) -> str:
-    """Return the rows of the table of algorithms 2 and 3."""
-    text, m = "", len(data.y)
+def measure_algorithms(data: Spam, n_seeds: int) -> list[dict[str, Any]]:
+    """Return objective and test RMSE relative to a sequential pass, by algorithm."""
+    rows, m = [], len(data.y)
     for lam in LAMBDAS:
-        for eta in (STATED, equal, LARGE):
+        for eta in (STATED, equal_rate(m), LARGE):
             setting = Setting("Huber", lam, eta)
-            passes = [next(machine(setting, data, np.array([m]), 1000 + seed)) for seed in range(SEEDS)]
+            passes = [next(machine(setting, data, np.array([m]), 1000 + seed)) for seed in range(n_seeds)]
             base = values(setting, data, passes)
             for k in MACHINES[1:]:
                 found = (
-                    [parallel_sgd(setting, data, m // k, k, seed) for seed in range(SEEDS)],
-                    [simu_parallel_sgd(setting, data, k, seed) for seed in range(SEEDS)],
-                    [library(setting, data, k, seed) for seed in range(SEEDS)],
+                    [parallel_sgd(setting, data, m // k, k, seed) for seed in range(n_seeds)],
+                    [simu_parallel_sgd(setting, data, k, seed) for seed in range(n_seeds)],
+                    [library(setting, data, k, seed) for seed in range(n_seeds)],
                 )
-                cells = ["{:.3f} / {:.3f}".format(*values(setting, data, weights) / base) for weights in found]
-                text += f"| {lam:g} | {eta:.3g} | {k} | {m // k:,} | {' | '.join(cells)} |\n"
-    return text
+                relative = [(values(setting, data, weights) / base).tolist() for weights in found]
+                rows.append({"lam": lam, "eta": eta, "k": k, "T": m // k, "seeds": n_seeds, "relative": relative})
+                print(" ", algorithms_row(rows[-1]), end="", flush=True)
+    return rows
+
+
+def algorithms_row(row: dict[str, Any]) -> str:
+    cells = ["{:.3f} / {:.3f}".format(*each) for each in row["relative"]]
+    return f"| {row['lam']:g} | {row['eta']:.3g} | {row['k']} | {row['T']:,} | {' | '.join(cells)} |\n"
 
 
 def values(setting: Setting, data: Spam, weights: list[np.ndarray]) -> np.ndarray:
@@ -213,79 +250,108 @@ def draw(found: dict[tuple[str, float], Found], title: str, n_rows: int, path: P
     figure.savefig(path, dpi=100)
 
 
-def versions() -> str:
-    """Return the versions of what the runs depend on."""
-    modules = {"NumPy": np, "SciPy": scipy, "Numba": numba, "parsgd": parsgd}
-    return f"Python {platform.python_version()}, " + ", ".join(f"{k} {m.__version__}" for k, m in modules.items())
+def measure_rate(name: str, data: Spam) -> list[dict[str, Any]]:
+    """Return the curves of each loss and lambda at a rate of the figures."""
+    rates = {"stated": STATED, "equal": equal_rate(len(data.y)), "large": LARGE}
+    found = []
+    for lam in LAMBDAS:
+        for loss in LOSSES:
+            eta = tuned(data, loss, lam) if name == "tuned" else rates[name]
+            found.append(curves(Setting(loss, lam, eta), data).reading())
+            print(f"  {loss}, {lam:g}, {eta:.3g}", flush=True)
+    return found
 
 
-def cpu() -> str:
-    """Return the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def loaded(entry: dict[str, Any]) -> dict[tuple[str, float], Found]:
+    """Return the curves of a rate of the figures, by loss and lambda."""
+    found = [Found.of(reading, entry["n_rows"]) for reading in entry["readings"]]
+    return {(one.setting.loss, one.setting.lam): one for one in found}
 
 
-def figures(data: Spam, points: np.ndarray, equal: float, folder: Path, over: Callable) -> str:
-    """Return the sections of the figures at all rates, and write their images."""
-    text, all_found = "", {}
-    for title, image, rate in (
-        ("The stated rate, 0.001", "zinkevich.png", lambda *_: STATED),
-        (f"The rate of equal eta n, {equal:.3g}", "zinkevich-equal.png", lambda *_: equal),
-        ("Rates tuned for a sequential pass", "zinkevich-tuned.png", partial(tuned, data)),
-        ("A large rate, 1", "zinkevich-large.png", lambda *_: LARGE),
-    ):
-        found = {
-            (loss, lam): curves(Setting(loss, lam, rate(loss, lam)), data, points, over)
-            for lam in LAMBDAS
-            for loss in LOSSES
-        }
-        draw(found, title, len(data.y), folder / image)
-        all_found[title] = found
-        text += section(title, image, found, len(data.y))
+def titles(n_rows: int) -> dict[str, str]:
+    """Return the title of each rate of the figures."""
+    return {name: title.format(equal=equal_rate(n_rows)) for name, (title, _) in FIGURE_RATES.items()}
+
+
+def figures(stored: Stored, n_rows: int) -> str:
+    """Return the sections of the figures at all rates that are stored."""
+    text, title_of = FIGURES.format(equal=equal_rate(n_rows), grid=", ".join(map(str, GRID))), titles(n_rows)
+    all_found = {name: loaded(stored[name]) for name in FIGURE_RATES if name in stored}
+    for name, found in all_found.items():
+        text += section(title_of[name], FIGURE_RATES[name][1], found, n_rows)
         one, ten = np.max([curve.scatter for curve in found.values()], axis=0)
         text += f"\nAt the first point the standard deviation of the objective is at most {one:.2g} between single"
         text += f" machines\nand {ten:.2g} between groups of ten.\n"
-        print(text[text.rindex("\n### ") :], flush=True)
-    return text + beside(all_found) + needed()
+    return text + beside({title_of[name]: found for name, found in all_found.items()}) + needed()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder with enron_spam.parquet")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/zinkevich.md"))
-    given = parser.parse_args()
-    X, X_test, y, y_test = datasets.enron_spam(given.folder)
-    data = Spam(X, (2.0 * y - 1.0).astype(np.float32), X_test, 2.0 * y_test - 1.0)
-    base, equal = round(10_000 * len(y) / N_ROWS), STATED * N_ROWS / len(y)
-    points = base * 2 ** np.arange(8)
+def page(stored: Stored, observations: str = "") -> str:
+    """Return the page from the stored readings."""
+    entries = [stored[name] for name in PARTS if name in stored]
+    first = entries[0]
+    n_rows = first["n_rows"]
     text = HEADER.format(
         paper_rows=N_ROWS,
-        n_rows=len(y),
-        n_test=len(y_test),
-        values=X.nnz / len(y),
-        base=base,
-        cpu=cpu(),
-        cores=os.cpu_count(),
-        jobs=given.jobs,
-        versions=versions(),
-        seeds=SEEDS - 1,
+        n_rows=n_rows,
+        n_test=first["n_test"],
+        values=first["values_per_row"],
+        base=points_of(n_rows)[0],
+        minutes=math.ceil(sum(entry["about"]["seconds"] for entry in entries) / 60.0),
+        about="\n".join(sorted({entry["about"]["text"] for entry in entries})),
     )
-    text += algorithms(data, equal)
-    print(text, flush=True)
-    with ThreadPoolExecutor(given.jobs) as pool:
-        text += FIGURES.format(equal=equal, grid=", ".join(map(str, GRID)))
-        text += figures(data, points, equal, given.out.parent, pool.map)
-        text += (
-            zinkevich_gap.TEXT
-            + zinkevich_gap.printed()
-            + zinkevich_gap.EXPERIMENTS.format(equal=equal, few=zinkevich_gap.FEW)
-        )
-        text += zinkevich_gap.decays(data, points, pool.map) + zinkevich_gap.tables(data, points, pool.map)
-        text += zinkevich_theory.section(data, pool.map)
-    print(text[text.rindex("\n## ") :], flush=True)
-    given.out.write_text(text + READING.read_text())
+    if ALGORITHMS in stored:
+        rows = stored[ALGORITHMS]["readings"]
+        text += OF_ALGORITHMS.format(last_seed=rows[0]["seeds"] - 1) + "".join(map(algorithms_row, rows))
+    if any(name in stored for name in FIGURE_RATES):
+        text += figures(stored, n_rows)
+    gaps = {panel.title: stored[name]["readings"] for name, panel in GAPS.items() if name in stored}
+    if gaps:
+        text += zinkevich_gap.section(gaps, n_rows)
+    if SMALL in stored:
+        text += zinkevich_theory.small(stored[SMALL]["readings"])
+    chains = [row for name in MAIL if name in stored for row in stored[name]["readings"]]
+    return text + (zinkevich_theory.mail(chains) if chains else "") + observations
+
+
+def load(folder: Path | None) -> Spam:
+    """Return the mail, or generated rows without a folder."""
+    if folder is None:
+        task = tasks.load("enron_spam", None)
+        X, X_test, y, y_test = task.X, task.X_test, task.y, task.y_test
+    else:
+        X, X_test, y, y_test = datasets.enron_spam(folder)
+    return Spam(X, (2.0 * y - 1.0).astype(np.float32), X_test, 2.0 * y_test - 1.0)
+
+
+def measure(name: str, data: Spam, n_seeds: int, rates: tuple[float, ...], n_chains: int) -> dict[str, Any]:
+    """Return the readings of a part, and the sizes of the data."""
+    if name == ALGORITHMS:
+        readings = measure_algorithms(data, n_seeds)
+    elif name in FIGURE_RATES:
+        readings = measure_rate(name, data)
+    elif name in GAPS:
+        readings = zinkevich_gap.measure(data, GAPS[name])
+    elif name == SMALL:
+        readings = zinkevich_theory.measure_small()
+    else:
+        readings = zinkevich_theory.measure_mail(data, MAIL[name], rates, n_chains)
+    sizes = {"n_rows": len(data.y), "n_test": len(data.y_test), "values_per_row": data.X.nnz / len(data.y)}
+    return {"name": name, **sizes, "readings": readings}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the parts, store the readings after each, and write the page and its pictures."""
+    parser = STUDY.parser(__doc__, PARTS, "PART", "2,000 generated rows, few seeds and chains")
+    given = STUDY.parse(parser, arguments)
+    data = None if given.page_only else load(given.folder)
+    sizes = QUICK if given.quick else FULL
+    with blas_threads.one_thread():
+        stored = STUDY.measure(given, lambda name, _: measure(name, data, *sizes))
+    STUDY.write(given, stored, page)
+    for name, (_, picture) in FIGURE_RATES.items():
+        if name in stored:
+            n_rows = stored[name]["n_rows"]
+            draw(loaded(stored[name]), titles(n_rows)[name], n_rows, given.out.parent / picture)
 
 
 if __name__ == "__main__":

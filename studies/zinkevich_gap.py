@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from spam_runs import Setting, Spam, curves
+from spam_runs import Found, Setting, Spam, curves
 from zinkevich_printed import (
     N_ROWS,
     OBJECTIVES,
@@ -17,6 +17,8 @@ from zinkevich_printed import (
     Curves,
     Panel,
     difference,
+    equal_rate,
+    points_of,
     shares,
     shifts,
 )
@@ -24,6 +26,8 @@ from zinkevich_printed import (
 STARTS = (0.01, 0.02, 0.035, 0.1, 0.3, 1.0)
 # single machines and groups of ten that are measured, to be quick
 FEW = 5
+# Of each variant: its settings and, unless it diverged, its curves.
+Readings = list[dict[str, Any]]
 
 
 class Variant(NamedTuple):
@@ -96,8 +100,6 @@ def number(value: float) -> str:
 
 def cell(found: Curves, panel: Panel, examples: np.ndarray, n_rows: int) -> str:
     """Return the first point of k = 1, 10, 100; shifts at the first, fifth and last point; share; difference."""
-    if not all((values < 1e4).all() for values in found.values()):
-        return "diverged"
     first = " / ".join(f"{found[k][0]:.2f}" for k in found)
     moved = " / ".join(times(value) for value in shifts(found, examples, n_rows)[[0, 4, 7]])
     known = shares(found)[:, 1]
@@ -112,52 +114,77 @@ def not_normalized(data: Spam) -> Spam:
     return Spam(X, data.y, X_test, data.y_test)
 
 
-def row(data: Spam, panel: Panel, variant: Variant, examples: np.ndarray, over: Callable = map) -> tuple[float, str]:
+def measure(data: Spam, panel: Panel) -> Readings:
+    """Return the readings of all variants for the loss and lambda of a panel."""
+    raw, readings = not_normalized(data), []
+    for variant in variants(equal_rate(len(data.y))):
+        setting = Setting(panel.loss, panel.lam, variant.eta, variant.decay, variant.start)
+        found = curves(setting, data if variant.unit_rows else raw, FEW)
+        reading = {"name": variant.name, "unit_rows": variant.unit_rows}
+        # curves of runs that diverged may be infinite
+        readings.append(reading | ({**setting._asdict(), "diverged": True} if found.diverged else found.reading()))
+        print(f"  {panel.title} {row(panel, readings[-1], len(data.y))[1]}", end="", flush=True)
+    return readings
+
+
+def row(panel: Panel, reading: dict[str, Any], n_rows: int) -> tuple[float, str]:
     """Return the difference of a variant from a panel, infinity if it diverged, and its row of the table."""
-    setting = Setting(panel.loss, panel.lam, variant.eta, variant.decay, variant.start)
-    with np.errstate(all="ignore"):
-        found = curves(setting, data, examples, over, FEW)
-        gap, what = difference(found.objective, panel), cell(found.objective, panel, examples, len(data.y))
-    rate, start = f"{variant.eta:.3g}" + " t^-1/2" * bool(variant.decay), f"{variant.start:g}"
-    if what.startswith("diverged") or not found.base[0] < 1e3:
-        return np.inf, f"| {variant.name} | {rate} | {start} | diverged | | | | |\n"
+    head = f"| {reading['name']} | {rate_of(reading)} | {reading['start']:g} |"
+    if reading.get("diverged"):
+        return np.inf, f"{head} diverged | | | | |\n"
+    found = Found.of(reading, n_rows)
     scatter = " / ".join(f"{value:.2f}" for value in found.scatter)
-    return gap, f"| {variant.name} | {rate} | {start} | {what} | {scatter} |\n"
+    what = cell(found.objective, panel, found.examples, n_rows)
+    return difference(found.objective, panel), f"{head} {what} | {scatter} |\n"
 
 
-def decays(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
-    """Return a table of gaps relative to the first one: printed, and of one variant of each kind."""
-    text, raw = DECAYS + "| panel | source | eta | s | first gap | ", not_normalized(data)
+def rate_of(reading: dict[str, Any]) -> str:
+    return f"{reading['eta']:.3g}" + " t^-1/2" * bool(reading["decay"])
+
+
+def decays(readings: list[tuple[Panel, Readings]], n_rows: int) -> str:
+    """Return a table of gaps relative to the first one: printed, and of one or two variants of each kind."""
+    text, examples = DECAYS + "| panel | source | eta | s | first gap | ", points_of(n_rows)
     text += " | ".join(f"{x:,}" for x in examples) + " |\n" + "|---" * (len(examples) + 5) + "|\n"
-    for panel in OBJECTIVES:
+    for panel, found in readings:
         gap = panel.curves[1] - panel.curves[100]
         text += f"| {panel.title} | **printed** | 0.001 | | {gap[0]:.2f} | {relative(gap)} |\n"
-        for variant in kinds(STATED * N_ROWS / len(data.y)):
-            setting = Setting(panel.loss, panel.lam, variant.eta, variant.decay, variant.start)
-            found = curves(setting, data if variant.unit_rows else raw, examples, over, FEW).objective
-            gap, rate = found[1] - found[100], f"{variant.eta:.3g}" + " t^-1/2" * bool(variant.decay)
-            text += f"| | {variant.name} | {rate} | {variant.start:g} | {gap[0]:.2f} | {relative(gap)} |\n"
+        for variant in kinds(equal_rate(n_rows)):
+            (reading,) = (each for each in found if variant_of(each) == variant)
+            if not reading.get("diverged"):
+                objective = Found.of(reading, n_rows).objective
+                gap = objective[1] - objective[100]
+                text += f"| | {variant.name} | {rate_of(reading)} | {variant.start:g} | {gap[0]:.2f} |"
+                text += f" {relative(gap)} |\n"
     return text
+
+
+def variant_of(reading: dict[str, Any]) -> Variant:
+    return Variant(**{name: reading[name] for name in Variant._fields})
 
 
 def relative(gap: np.ndarray) -> str:
     return " | ".join(number(value) for value in gap / gap[0])
 
 
-def tables(data: Spam, examples: np.ndarray, over: Callable = map) -> str:
+def tables(readings: list[tuple[Panel, Readings]], n_rows: int) -> str:
     """Return a table for each panel of an objective: the paper, and the variants in the order of their difference."""
-    text, raw = "", not_normalized(data)
-    for panel in OBJECTIVES:
-        rows = []
-        for variant in variants(STATED * N_ROWS / len(data.y)):
-            rows.append(row(data if variant.unit_rows else raw, panel, variant, examples, over))
-            print(f"{panel.title} {rows[-1][1]}", end="", flush=True)
+    text = ""
+    for panel, found in readings:
+        rows = [row(panel, reading, n_rows) for reading in found]
         text += f"\n### {panel.title}\n\n"
         text += "| change | eta | s | first point, k = 1 / 10 / 100 | shift at points 1 / 5 / 8 | share | difference |"
         text += " scatter |\n" + "|---" * 8 + "|\n"
         text += f"| **the paper** | 0.001 | | {cell(panel.curves, panel, UPDATES, N_ROWS)} | |\n"
         text += "".join(line for _, line in sorted(rows, key=lambda pair: pair[0]))
     return text
+
+
+def section(readings: dict[str, Readings], n_rows: int) -> str:
+    """Return the section; ``readings`` are those of :func:`measure` by the title of the panel."""
+    by_panel = [(panel, readings[panel.title]) for panel in OBJECTIVES if panel.title in readings]
+    text = TEXT + printed() + EXPERIMENTS.format(equal=equal_rate(n_rows), few=FEW)
+    return text + decays(by_panel, n_rows) + tables(by_panel, n_rows)
 
 
 DECAYS = """

@@ -15,6 +15,16 @@ SHARE_OF_VARIANCE = (1 / 10 - 1 / 100) / (1 - 1 / 100)
 Curves = dict[int, np.ndarray]
 
 
+def points_of(n_rows: int) -> np.ndarray:
+    """Return the recorded numbers of updates for other rows: the same fractions of a pass."""
+    return round(UPDATES[0] * n_rows / N_ROWS) * 2 ** np.arange(len(UPDATES))
+
+
+def equal_rate(n_rows: int) -> float:
+    """Return the rate at which a pass has the paper's product eta n."""
+    return STATED * N_ROWS / n_rows
+
+
 class Panel(NamedTuple):
     """A printed panel: curves relative to one sequential pass at :data:`UPDATES`, and their reading error."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
 import bounds
 import numpy as np
 from scipy.optimize import minimize
-from spam_runs import LOSSES, Setting, Spam, draws, objectives, sgd
+from spam_runs import Setting, Spam, draws, objectives, sgd
 
 LAMBDA, RATES, CHAINS, TIMES = 1e-3, (1.0, 0.5, 0.25), 200, 10
 SMALL = """
@@ -41,9 +41,9 @@ objective above its minimum.
 """
 
 
-def small() -> str:
-    """Return the rows of the table of small problems."""
-    rows, text = [], ""
+def measure_small() -> list[dict[str, Any]]:
+    """Return the measured value and the bound of each statement on small problems."""
+    rows = []
     unequal, coin, skewed, linear = (
         bounds.rows_of_unequal_length(),
         bounds.coin(),
@@ -79,9 +79,17 @@ def small() -> str:
         found = float(unequal.excess(bounds.averages(unequal, eta, k, 200, 0)).mean())
         most = bounds.excess_of_average(unequal.G, unequal.smoothness, eta, lam, k)
         rows.append((f"theorem 12, k = {k}", "unequal rows", "eta*", found, most))
-    for statement, name, rate, found, most in rows:
-        cell = " to ".join(f"{value:.3g}" for value in found) if isinstance(found, tuple) else f"{found:.3g}"
-        text += f"| {statement} | {name} | {rate} | {cell} | {most:.3g} |\n"
+    return [dict(zip(("statement", "problem", "rate", "measured", "bound"), row, strict=True)) for row in rows]
+
+
+def small(rows: list[dict[str, Any]]) -> str:
+    """Return the section on small problems."""
+    text = SMALL
+    for row in rows:
+        # estimates below and above, or one value
+        measured = row["measured"] if isinstance(row["measured"], Sequence) else [row["measured"]]
+        cell = " to ".join(f"{value:.3g}" for value in measured)
+        text += f"| {row['statement']} | {row['problem']} | {row['rate']} | {cell} | {row['bound']:.3g} |\n"
     return text
 
 
@@ -91,28 +99,50 @@ def chain(setting: Setting, data: Spam, steps: int, number: int, start: np.ndarr
     return next(sgd(setting, data, order, np.array([steps]), start))
 
 
-def converged(data: Spam, loss: str, over: Callable) -> str:
-    """Return rows on the spread, bias and contraction of many chains."""
-    best, text = optimum(Setting(loss, LAMBDA, 1.0), data), ""
-    for eta in RATES:
+def measure_mail(data: Spam, loss: str, rates: Sequence[float], n_chains: int) -> list[dict[str, Any]]:
+    """Return spread, bias and contraction of many chains at each rate."""
+    best, rows = optimum(Setting(loss, LAMBDA, 1.0), data), []
+    for eta in rates:
         setting, relaxation = Setting(loss, LAMBDA, eta), int(1.0 / (eta * LAMBDA))
         steps = TIMES * relaxation
-        ends = list(over(partial(chain, setting, data, steps), range(CHAINS)))
-        tens = [np.mean(ends[i : i + 10], axis=0, dtype=np.float64) for i in range(0, CHAINS, 10)]
+        ends = [chain(setting, data, steps, number) for number in range(n_chains)]
+        tens = [np.mean(ends[i : i + 10], axis=0, dtype=np.float64) for i in range(0, n_chains, 10)]
         mean = np.mean(tens, axis=0)
         spread = [np.mean([np.square(w - mean).sum() for w in of]) * len(of) / (len(of) - 1) for of in (ends, tens)]
-        bias = np.square(mean - best).sum() - spread[0] / CHAINS
         columns = np.column_stack([best, *ends[:20], *tens, mean]).astype(np.float32)
         least, *values = objectives(setting, data, columns)
         excess = [np.mean(part) - least for part in np.split(np.array(values), (20, 20 + len(tens)))]
-        G = gradient_norm(setting, data, np.column_stack([np.zeros_like(best), *ends[:20]]).astype(np.float32))
-        there, here = (chain(setting, data, relaxation, CHAINS, start) for start in (ends[0], None))
-        factor = (np.linalg.norm(there - here) / np.linalg.norm(ends[0])) ** (1.0 / relaxation)
-        text += f"| {loss} | {eta:g} | {steps:,} | {spread[0]:.3g} | {spread[1]:.3g} | {spread[0] / spread[1]:.1f} |"
-        text += f" {bias:.2g} | {G:.2f} | {bounds.spread(G, eta, LAMBDA):.0f} |"
-        text += f" {factor:.5f}, {bounds.contraction(eta, LAMBDA):.5f} | "
-        text += " | ".join(f"{value / least:.2%}" for value in excess) + " |\n"
-    return text
+        there, here = (chain(setting, data, relaxation, n_chains, start) for start in (ends[0], None))
+        row = {
+            "loss": loss,
+            "eta": eta,
+            "chains": n_chains,
+            "steps": steps,
+            "spread": [float(each) for each in spread],
+            "bias": float(np.square(mean - best).sum() - spread[0] / n_chains),
+            "G": gradient_norm(setting, data, np.column_stack([np.zeros_like(best), *ends[:20]]).astype(np.float32)),
+            "contraction": float((np.linalg.norm(there - here) / np.linalg.norm(ends[0])) ** (1.0 / relaxation)),
+            "least": float(least),
+            "excess": [float(each) for each in excess],
+        }
+        rows.append(row)
+        print(" ", mail_row(row), end="", flush=True)
+    return rows
+
+
+def mail_row(row: dict[str, Any]) -> str:
+    """Return a row of the table of chains on mail."""
+    eta, G, (one, tens) = row["eta"], row["G"], row["spread"]
+    text = f"| {row['loss']} | {eta:g} | {row['steps']:,} | {one:.3g} | {tens:.3g} | {one / tens:.1f} |"
+    text += f" {row['bias']:.2g} | {G:.2f} | {bounds.spread(G, eta, LAMBDA):.0f} |"
+    text += f" {row['contraction']:.5f}, {bounds.contraction(eta, LAMBDA):.5f} | "
+    return text + " | ".join(f"{value / row['least']:.2%}" for value in row["excess"]) + " |\n"
+
+
+def mail(rows: list[dict[str, Any]]) -> str:
+    """Return the section on chains on mail."""
+    head = MAIL.format(chains=rows[0]["chains"], lam=LAMBDA, times=TIMES)
+    return head + "".join(mail_row(row) for row in rows)
 
 
 def gradient_norm(setting: Setting, data: Spam, weights: np.ndarray) -> float:
@@ -136,9 +166,3 @@ def optimum(setting: Setting, data: Spam) -> np.ndarray:
     start = model.init(0).astype(np.float64)
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-14}).x
     return model.views(found)["coef"][:, 0]
-
-
-def section(data: Spam, over: Callable = map) -> str:
-    """Return the sections on small problems and on mail."""
-    text = SMALL + small() + MAIL.format(chains=CHAINS, lam=LAMBDA, times=TIMES)
-    return text + "".join(converged(data, loss, over) for loss in LOSSES)
