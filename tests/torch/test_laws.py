@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, plain_loop, same_bits, sgd
 
-from parsgd import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, PostLocalSGD, Simulated
+from parsgd import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, PostLocalSGD, Simulated, WeightedAverage
+from parsgd.core import Rows
+from parsgd.errors import IncompatiblePartsError
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.testing import check_algorithm, check_model
@@ -210,4 +212,60 @@ def test_a_module_fulfils_the_contract_of_models(optimizer):
         torch.manual_seed(0)
         module = torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)).double()
     factory = functools.partial(optimizer, lr=0.1)
-    check_model(TorchModel(module, torch.nn.MSELoss(), factory, FlatLayout.of(module), 8, 8), rows)
+    for shape in (None, ()):
+        # with the shape of an output the model judges probe rows
+        model = TorchModel(module, torch.nn.MSELoss(), factory, FlatLayout.of(module), 8, 8, output_shape=shape)
+        assert ("averaging" in model.capabilities) == (shape is not None)
+        check_model(model, rows)
+
+
+def test_decisions_are_outputs_and_their_loss_is_that_of_the_module(rows):
+    net = make_net()
+    model = TorchModel(net, cross_entropy, adamw, FlatLayout.of(net), output_shape=(2,))
+    X, y = rows
+    decision = model.decision(model.init(0), X)
+    sample = Rows(X, y.numpy(), np.empty(0))
+    loss, gradient = model.mean_loss(decision, sample)
+    with torch.no_grad():
+        expected = cross_entropy(net.eval()(X), y).item()
+    assert loss == pytest.approx(expected, rel=1e-6)
+    step = np.random.default_rng(0).standard_normal(decision.shape)
+    slope = (
+        model.mean_loss(decision + 1e-6 * step, sample)[0] - model.mean_loss(decision - 1e-6 * step, sample)[0]
+    ) / 2e-6
+    assert slope == pytest.approx(float((gradient * step).sum()), rel=1e-4)
+
+
+PROBING = [LocalSGD(rule="learned"), LocalSGD(outer_optimizer="adaptive"), WeightedAverage(rule="learned")]
+
+
+@pytest.mark.parametrize("algorithm", PROBING, ids=["learned", "adaptive", "one average"])
+def test_probe_rows_judge_merges_on_every_engine_alike(algorithm):
+    X = torch.randn(3003, 20, generator=torch.Generator().manual_seed(0))
+    many = X, (X[:, :3].sum(1) > 0).long()
+    expected = train(many, algorithm)
+    assert same_bits(expected, train(many, algorithm, "processes"))
+    with torch.no_grad():
+        assert cross_entropy(expected(X), many[1]) < 0.2
+
+
+def test_learned_weights_shorten_a_merge_that_moves_too_far():
+    # every worker overshoots on noise, so that less of the mean displacement has a smaller loss
+    X = torch.randn(3003, 20, generator=torch.Generator().manual_seed(0))
+    noise = torch.randint(0, 2, (3003,), generator=torch.Generator().manual_seed(1))
+    fast = Trainer(torch.nn.Linear(20, 2), cross_entropy, optimizer=lambda params: torch.optim.SGD(params, lr=5.0),
+                   algorithm=LocalSGD(rule="learned", sync_every=1.0), engine="serial", n_workers=3)  # fmt: skip
+    weights = [worker["weight"] for worker in fast.fit((X, noise)).history_[0]["workers"]]
+    assert sum(weights) < 0.9
+
+
+def test_probe_rows_need_an_output_and_a_target(rows):
+    class WithLoss(torch.nn.Linear):
+        def forward(self, x, y):
+            return cross_entropy(super().forward(x), y)
+
+    trainer = Trainer(
+        WithLoss(20, 2), optimizer=adamw, algorithm=LocalSGD(rule="learned"), engine="serial", n_workers=2
+    )
+    with pytest.raises(IncompatiblePartsError, match="probe rows need a loss"):
+        trainer.fit(rows)

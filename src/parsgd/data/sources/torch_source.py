@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +53,8 @@ class TorchSource:
         If above 0, every epoch of a worker omits the rows after its last whole batch of this size.
     n_workers : int
         Number of workers, on which the number of omitted rows depends.
+    numbers : ndarray of int or None
+        Rows to train on; None: all.
     """
 
     data: Any
@@ -61,13 +63,18 @@ class TorchSource:
     cost: float = 1e5
     drop_last_of: int = 0
     n_workers: int = 1
+    numbers: np.ndarray | None = None
 
     partitions: ClassVar[frozenset[str]] = frozenset({"shuffled", "contiguous", "common_order"})
 
     @property
     def n_rows(self) -> int:
-        sizes = [len(part) for part in np.array_split(np.arange(len(self.data)), self.n_workers)]
+        sizes = [len(part) for part in np.array_split(self._numbers, self.n_workers)]
         return sum(map(self._n_kept, sizes))
+
+    @property
+    def _numbers(self) -> np.ndarray:
+        return np.arange(len(self.data)) if self.numbers is None else self.numbers
 
     def _n_kept(self, n_rows: int) -> int:
         """Return the rows of a shard that an epoch visits."""
@@ -76,11 +83,11 @@ class TorchSource:
     def split(
         self, n_workers: int, seed: int, partition: str, shard_fractions: np.ndarray | None = None
     ) -> Sequence[Shard]:
-        n = len(self.data)
-        everything = np.arange(n)
+        everything = self._numbers
+        n = len(everything)
         if partition == "common_order" or n_workers == 1:
             return [self._shard(everything)] * n_workers
-        order = everything if partition == "contiguous" else np.random.default_rng(seed).permutation(n)
+        order = everything if partition == "contiguous" else np.random.default_rng(seed).permutation(everything)
         if shard_fractions is None:
             parts = np.array_split(order, n_workers)
         else:
@@ -91,10 +98,11 @@ class TorchSource:
         return TorchShard(self.data, self.collate, numbers, self._n_kept(len(numbers)), self.shuffle, self.cost)
 
     def draw(self, n_rows: int, seed: int) -> tuple[Rows, TorchSource]:
-        """Refuse: probe rows are arrays."""
-        raise IncompatiblePartsError(
-            "A torch Dataset has no probe rows. Use an algorithm without them, such as 'local'."
-        )
+        """Draw rows at random: ``x`` are the collated inputs, and ``y`` the targets as an array."""
+        chosen = np.sort(np.random.default_rng((seed, 1)).choice(self._numbers, n_rows, replace=False))
+        inputs, target = TorchRows(self.data, self.collate).batch(chosen)
+        rest = replace(self, numbers=np.setdiff1d(self._numbers, chosen))
+        return Rows(inputs, target.numpy(), np.empty(0)), rest
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 from parsgd.core import Source
 from parsgd.errors import InvalidArgumentError
 from parsgd.models.torch import generator_states
-from parsgd.models.torch.batch_loss import batch_loss, check_loss, read_batch, to_device, weight_of
+from parsgd.models.torch.batch_loss import batch_loss, call_module, check_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.flat_layout import constants
+from parsgd.models.torch.probe_rows import has_decisions
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.models.torch.worker_session import training_copy
 
@@ -72,6 +73,27 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
             " of integers or booleans. Store it as floating-point numbers."
         )
     return draws
+
+
+def output_shape(model: TorchModel, source: Source) -> tuple[int, ...] | None:
+    """Return the shape of the module's output per row, or None if probe rows cannot judge it."""
+    device = torch.device(model.device)
+    with generator_states.preserved(device):
+        shard = source.split(1, 0, "contiguous")[0]
+        try:
+            rows, order = next(iter(shard.blocks(0, 0)))
+            batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
+        finally:
+            shard.close()
+        if not isinstance(batch, (list, tuple)):
+            return None
+        try:
+            with torch.no_grad():
+                output = call_module(training_copy(model.module, device), batch[0])
+        except Exception:
+            # the check of the first batch reports it
+            return None
+    return tuple(output.shape[1:]) if has_decisions(output, model.loss, batch) else None
 
 
 def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tensor:

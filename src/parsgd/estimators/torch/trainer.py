@@ -21,7 +21,7 @@ from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome,
 from parsgd.estimators.auto_select import Choice, choose_engine
 from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.evaluation import mean_loss
-from parsgd.estimators.torch.first_batch import check_first_batch
+from parsgd.estimators.torch.first_batch import check_first_batch, output_shape
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
 from parsgd.estimators.torch.trainer_checks import check_parameters
 from parsgd.models.torch.flat_layout import FlatLayout
@@ -258,11 +258,12 @@ class Trainer(BaseEstimator):
         engine, n_workers = self._choose_workers(data)
         model = self._model(data, n_workers)
         algorithm = self._choose_algorithm(model, n_workers)
+        source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
+        if "averaging" in algorithm.traits.requires:
+            model = replace(model, output_shape=output_shape(model, source))
         refuse_unoffered(model, algorithm, engine)
         self.algorithm_: Choice = Choice(algorithm.name, "given", algorithm, n_workers)
         self.engine_: str = engine.name
-        # the work of reading and training an example, about that of the parameters it meets
-        source = data.source(n_workers, max(1e3, float(model.layout.n_parameters)))
         described = try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
         draws = check_first_batch(model, source, bool(self.allow_unused), _last_batches(data, algorithm, n_workers))
         if draws and engine.name == "threads" and n_workers > 1:
@@ -321,9 +322,8 @@ class Trainer(BaseEstimator):
     def _choose_algorithm(self, model: TorchModel, n_workers: int) -> Algorithm:
         methods = ("traits", "run", "quorum", "merge")
         algorithm = resolve(ALGORITHMS, self.algorithm, "algorithm", "Trainer", methods)
-        if isinstance(algorithm, MiniBatch) and algorithm.batch_size is None:
-            algorithm = replace(algorithm, batch_size=model.batch_size * n_workers)
-        return algorithm
+        given = not isinstance(algorithm, MiniBatch) or algorithm.batch_size is not None
+        return algorithm if given else replace(algorithm, batch_size=model.batch_size * n_workers)
 
     def _model(self, data: TorchInput, n_workers: int) -> TorchModel:
         size = data.plan.batch_size

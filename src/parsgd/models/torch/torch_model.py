@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from parsgd.core import PlainModel, Task, Totals
-from parsgd.models.torch import generator_states
+from parsgd.core import PlainModel, Rows, Task, Totals
+from parsgd.models.torch import generator_states, probe_rows
 from parsgd.models.torch.batch_loss import Loss
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_run import TorchRun
@@ -23,6 +22,13 @@ _DIVERGED = (
     "The training of the module diverged in epoch {epoch}: {what}. Use a smaller learning rate, clip_norm, or scaled"
     " inputs."
 )
+
+_CAPABILITIES = frozenset({"worker_state", "gradients", "optimizer_state"})
+_UNAVAILABLE = {
+    "averaging": "probe rows need a loss of (output, target), one output tensor, and targets without weights",
+    "shared_steps": "modules do not train on shared arrays",
+    "features": "merges per coordinate are for linear models and networks",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,8 @@ class TorchModel(PlainModel):
         Device of the workers.
     n_threads : int
         Threads of PyTorch within each worker.
+    output_shape : tuple of int or None
+        Shape of the module's output per row, if probe rows can judge it (:mod:`~parsgd.models.torch.probe_rows`).
     count_tokens : callable or None
         Returns the number of tokens in a batch, for the merge rule ``"tokens"``.
     keeps_optimizer : bool
@@ -73,6 +81,7 @@ class TorchModel(PlainModel):
     autocast: str | None = None
     device: str = "cpu"
     n_threads: int = 1
+    output_shape: tuple[int, ...] | None = None
     count_tokens: Callable[[Any], int] | None = None
     keeps_optimizer: bool = True
     # sessions of the workers of this process by number, and those for gradients, which any thread may take
@@ -81,14 +90,14 @@ class TorchModel(PlainModel):
     _lock: Any = field(init=False, default_factory=threading.Lock, repr=False)
 
     divergence = _DIVERGED
-    capabilities: ClassVar[frozenset[str]] = frozenset({"worker_state", "gradients", "optimizer_state"})
-    unavailable: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {
-            "averaging": "probe rows, learned weights and adaptive outer steps are for linear models and networks",
-            "shared_steps": "modules do not train on shared arrays",
-            "features": "merges per coordinate are for linear models and networks",
-        }
-    )
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return _CAPABILITIES if self.output_shape is None else _CAPABILITIES | {"averaging"}
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        return {name: why for name, why in _UNAVAILABLE.items() if name not in self.capabilities}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
@@ -200,6 +209,32 @@ class TorchModel(PlainModel):
         kept = session.optimizer_state()
         self._give_back(session)
         return after, kept
+
+    # -- probe rows ----------------------------------------------------------------------------------------------------
+
+    def decision(self, state: np.ndarray, x: Any) -> np.ndarray:
+        """Return the outputs for probe rows, ``(n_rows, n_outputs)``."""
+        session = self._take_session()
+        session.load(state)
+        found = probe_rows.decisions(session.module, x, session.device)
+        self._give_back(session)
+        return found
+
+    def mean_loss(self, decision: np.ndarray, rows: Rows) -> tuple[float, np.ndarray]:
+        assert self.loss is not None
+        assert self.output_shape is not None
+        return probe_rows.mean_loss(self.loss, decision, self.output_shape, rows, torch.device(self.device))
+
+    def penalty_value(self, state: np.ndarray, end: np.ndarray | None = None, part: float = 0.0) -> float:
+        # the decay of an optimizer is not part of an objective
+        return 0.0
+
+    def max_lr_factor(self, schedule_step: float, n_workers: int) -> float:
+        return float(n_workers)
+
+    def log_contraction(self, schedule_step: float, steps: float) -> float:
+        # no bound is known
+        return 0.0
 
     @property
     def _trained(self) -> list[Any]:
