@@ -47,8 +47,7 @@ def test_every_data_set_has_all_pools_and_seeds(study):
             assert np.isfinite(row["losses"]).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["enron_spam", "covtype"])
+@pytest.mark.parametrize("name", ["covtype", pytest.param("enron_spam", marks=pytest.mark.slow)])
 def test_a_quick_run_measures_every_rule(name, study, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "POOLS", {"mixed": study.MIXED})
     monkeypatch.setattr(study, "RATES", study.RATES[3:5])

@@ -39,9 +39,19 @@ def test_every_rule_has_all_rates_and_seeds(study):
             assert row["rate"] == study.RATES[np.argmin(tried)]
 
 
-@pytest.mark.parametrize("name", ["adult", pytest.param("news20", marks=pytest.mark.slow)])
+def test_a_quick_run_measures_a_rule(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RULES", ("touched",))
+    quick_run(study, "adult", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adult", "news20"])
 def test_a_quick_run_measures_every_rule(name, study, tmp_path):
-    stored, page = tmp_path / "readings.json", tmp_path / "page.md"
+    quick_run(study, name, tmp_path)
+
+
+def quick_run(study, name, folder):
+    stored, page = folder / "readings.json", folder / "page.md"
     study.main(["--quick", "--only", name, "--stored", str(stored), "--out", str(page)])
     (entry,) = json.loads(stored.read_text()).values()
     assert len(entry["rows"]) == 2 * len(study.RULES)
