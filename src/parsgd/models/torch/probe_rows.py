@@ -35,12 +35,12 @@ def mean_loss(
     loss: Loss, decision: np.ndarray, shape: tuple[int, ...], rows: Rows, device: torch.device
 ) -> tuple[float, np.ndarray]:
     """Return the loss of decisions, as outputs of ``shape`` per row, and its gradient in them."""
-    values = torch.from_numpy(np.ascontiguousarray(decision)).to(device).requires_grad_()
+    values = torch.from_numpy(np.array(decision)).to(device).requires_grad_()
     found = loss(values.reshape(len(decision), *shape), _target(rows.y).to(device))
     (gradient,) = torch.autograd.grad(found, values)
     return float(found.detach()), gradient.cpu().numpy()
 
 
 def _target(y: np.ndarray) -> torch.Tensor:
-    target = torch.from_numpy(np.ascontiguousarray(y))
+    target = torch.from_numpy(np.array(y))
     return target.double() if target.is_floating_point() else target
