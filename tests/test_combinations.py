@@ -156,7 +156,8 @@ def test_the_cover_holds_every_pair_of_the_matrix():
     pairs = [set(combinations(enumerate(row), 2)) for row in COMBINATIONS]
     chosen = cover(COMBINATIONS, 2)
     assert set().union(*pairs) == set().union(*(set(combinations(enumerate(row), 2)) for row in chosen))
-    assert len(chosen) < 120 < len(COMBINATIONS) / 5
+    # at least the 11 algorithms by the 12 targets
+    assert len(chosen) < 140 < len(COMBINATIONS) / 5
 
 
 @pytest.mark.cover(2)

@@ -237,7 +237,7 @@ MISTAKES = [
     ((*CREW, "--algorithm", "loca"), "Did you mean 'local'"),
     ((*CREW, "--algorithm", "local:sync_evry=1"), "Did you mean 'sync_every'"),
     ((*CREW, "--algorithm", "local:sync_every"), "NAME:KEY=VALUE"),
-    ((*CREW, "--algorithm", "local:sync_every=2"), "'sync_every' parameter of LocalSGD"),
+    ((*CREW, "--algorithm", "local:sync_every=1.5"), "'sync_every' parameter of LocalSGD"),
     ((*CREW, "--passes", "0"), "max_iter"),
     ((*CREW, "--loss", "log_los"), "Did you mean 'log_loss'"),
     ((*CREW, "--model", "sgd-one-class-svm"), "use a classifier or a regressor"),

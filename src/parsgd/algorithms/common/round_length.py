@@ -44,15 +44,17 @@ def step_budget(
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
     A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have
-    part of a round left.  It continues if one has more, as after a deadline or a lost task.  If not ``waits``, its
-    last epoch is as any other.
+    part of a round left.  It continues if one has more, as after a deadline or a lost task.  If not ``waits``, a round
+    may exceed the last epoch, by at most one epoch of the worker's rows.
     """
-    n_rows, cursor = fit_state.shard_rows[worker], fit_state.cursors[worker]
-    examples = examples_in_steps(n_rows, fit_state.model.batch_size, steps, cursor)
+    n_rows, cursor, size = fit_state.shard_rows[worker], fit_state.cursors[worker], fit_state.model.batch_size
+    examples = examples_in_steps(n_rows, size, steps, cursor)
     left = n_rows * fit_state.max_epochs - cursor
-    if left <= 0 and waits and 0 < _most_left(fit_state) < steps * fit_state.model.batch_size:
+    if not waits:
+        return Budget(min(examples, max(left, n_rows)), seconds)
+    if left <= 0 and 0 < _most_left(fit_state) < steps * size:
         return Budget(0, seconds)
-    return Budget(min(examples, left) if left > 0 and waits else examples, seconds)
+    return Budget(min(examples, left) if left > 0 else examples, seconds)
 
 
 def _most_left(fit_state: FitState) -> int:
