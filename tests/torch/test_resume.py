@@ -94,6 +94,25 @@ def test_a_worker_that_dies_costs_its_share_of_the_round(rows, at):
     assert sum(worker["examples"] for entry in found.history_ for worker in entry["workers"]) >= 4 * len(rows[0])
 
 
+def test_a_replacement_trains_the_module_in_its_first_modes(rows):
+    # the callback leaves the trained module in evaluation mode, before a worker is replaced
+    net = make_net()
+    net[1].eval()
+    found = Trainer(net, cross_entropy, optimizer=adamw, algorithm=LocalSGD(sync_every=5), n_workers=3,
+                    engine=Simulated(rate=100.0, failures={1: 9.0}), on_epoch=lambda trainer: None)  # fmt: skip
+    found.fit(rows, rows, epochs=4)
+    assert sum(len(entry["lost"]) for entry in found.history_) == 1
+    assert torch.equal(found.module[1].running_mean, torch.zeros(32))
+
+
+def test_threads_and_generators_are_left_as_they_were(rows):
+    threads, states = torch.get_num_threads(), torch.get_rng_state()
+    for algorithm in (LocalSGD(sync_every=5), MiniBatch()):
+        trainer(algorithm).fit(rows, rows, epochs=1)
+        assert torch.get_num_threads() == threads
+        assert torch.equal(torch.get_rng_state(), states)
+
+
 def kill_worker_once(folder):
     """A loss that kills its process the first time that it is called there, once in all."""
 

@@ -113,7 +113,7 @@ def fit(
             progress=progress,
             checkpointer=checkpointer,
             epoch_callback=epoch_callback,
-            # a cluster may run the next task of a worker in another process
+            sends_worker_states=engine.on_cluster,
             returns_worker_states=has_worker_state(model) and (checkpointer is not None or engine.on_cluster),
         )
         # the driver keeps no reference to the start state; only the loop and the last snapshot hold a state

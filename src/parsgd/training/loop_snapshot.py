@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from parsgd.errors import Outcome
@@ -57,7 +58,8 @@ def restore_snapshot(loop: Loop, found: Snapshot) -> None:
     if found.worker_states:
         loop.kept = [(-1, state) for state in found.worker_states]
     for task in found.under_way:
-        loop.tasks[task.worker] = task
+        last_round, worker_state = loop.kept[task.worker]
+        loop.tasks[task.worker] = replace(task, last_round=last_round, worker_state=worker_state)
     loop.busy = [task.worker for task in found.under_way]
     busy = set(loop.busy)
     loop.idle = [worker for worker in loop.alive if worker not in busy]

@@ -44,6 +44,7 @@ class Loop:
     """One running fit.
 
     ``alive`` lists the workers that can be sent tasks; ``failures`` counts consecutive failures per worker.
+    ``sends_worker_states``: the next task of a worker may run elsewhere.  ``returns_worker_states``: reports have them.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Loop:
     progress: ProgressTracker
     checkpointer: Checkpointer | None = None
     epoch_callback: EpochCallback | None = None
+    sends_worker_states: bool = False
     returns_worker_states: bool = False
     lr_scale: np.ndarray = field(init=False)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +74,9 @@ class Loop:
         self.traits: AlgorithmTraits = self.algorithm.traits
         # True if the workers step on an array in shared memory
         self.shares_memory: bool = "shared_memory" in self.traits.requires
+        # True if a round may be a small part of an epoch: one batch, or the report of one worker
+        quorum = self.algorithm.quorum(self.n_workers)
+        self.short_rounds: bool = self.traits.message == "gradient" or quorum < self.n_workers
         # seconds to wait after the quorum, as argument of WorkerPool.receive
         self.grace: tuple[float, ...] = (self.traits.grace_s,) if self.traits.grace_s > 0.0 else ()
         self.n_rows: int = self.source.n_rows
@@ -86,7 +91,7 @@ class Loop:
         self.busy: Sequence[int] = ()
         self.seconds: float = 0.0
         self.failures: list[int] = [0] * self.n_workers
-        # round of each worker's last report, and the state of the worker after it if the driver has it
+        # round of each worker's last report, -1 if its process is another one now; state of the worker after it
         self.kept: list[tuple[int, Any]] = [(-1, None)] * self.n_workers
         self.tasks: list[Task | None] = [None] * self.n_workers
         # workers in the order of their tasks, and results that arrived before their turn
@@ -230,8 +235,7 @@ class Loop:
         A round ends without the tasks that were lost in it.  Lost tasks are sent again in two cases: no other worker
         can complete the round, or the round is the whole fit.
 
-        Return the reports, sorted by worker; the tasks that failed in the meantime; and the replaced workers that are
-        idle because their task was lost.
+        Return the reports by worker, the tasks that failed meanwhile, and the replaced workers that are now idle.
         """
         reports: list[Report] = []
         lost: list[TaskFailed] = []
@@ -267,6 +271,7 @@ class Loop:
         self.progress.task_failed(failed.worker, failed.why, failed.replaced)
         self.failures[failed.worker] += 1
         if failed.replaced:
+            self.kept[failed.worker] = -1, self.kept[failed.worker][1]
             if self.failures[failed.worker] >= _MAX_FAILURES:
                 raise WorkersLostError(
                     f"Worker {failed.worker} failed {_MAX_FAILURES} times in a row, last in round {self.round}:"
@@ -325,7 +330,7 @@ class Loop:
             schedule_step_size=spec.schedule_step_size,
             counts_visits=self.traits.reports_visits and self.n_workers > 1,
             last_round=last_round,
-            worker_state=worker_state,
+            worker_state=worker_state if last_round < 0 or self.sends_worker_states else None,
             returns_worker_state=self.returns_worker_states,
         )
 
@@ -393,8 +398,3 @@ class Loop:
         history_entries.add(self.history, entry, self.short_rounds)
         if self.progress.observers:
             self.progress.end_round(entry["loss"], entry)
-
-    @property
-    def short_rounds(self) -> bool:
-        """True if a round may be a small part of an epoch: one batch, or the report of one worker."""
-        return self.traits.message == "gradient" or self.algorithm.quorum(self.n_workers) < self.n_workers

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import torch
 
-from parsgd.core import Source
+from parsgd.core import Algorithm, Source
 from parsgd.errors import InvalidArgumentError
+from parsgd.estimators.torch.torch_input import TorchInput
 from parsgd.models.torch import generator_states
 from parsgd.models.torch.batch_loss import batch_loss, call_module, check_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.probe_rows import has_decisions
 from parsgd.models.torch.torch_model import TorchModel
-from parsgd.models.torch.worker_session import training_copy
 
 # Examples of the batch: BatchNorm needs at least two.
 _MOST_EXAMPLES = 16
@@ -34,16 +35,11 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
     """
     device = torch.device(model.device)
     with generator_states.preserved(device):
-        shard = source.split(1, 0, "contiguous")[0]
-        try:
-            rows, order = next(iter(shard.blocks(0, 0)))
-            batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
-        finally:
-            shard.close()
+        batch = _first_batch(model, source, _MOST_EXAMPLES)
         if weight_of(batch, model.loss, 1) == 0.0:
             # the first examples may have no weight
             batch = (*batch[:2], torch.ones_like(batch[2]))
-        module = training_copy(model.module, device)
+        module = copy.deepcopy(model.module)
         tables = {name: buffer.clone() for name, buffer in constants(module)}
         before = torch.get_rng_state()
         loss = _loss(model, module, batch)
@@ -59,7 +55,7 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
         except RuntimeError as error:
             raise InvalidArgumentError(f"The gradient of the first batch failed: {error}.") from error
         if 1 in sizes and model.batch_size > 1:
-            _check_one_example(model, module, read_batch(rows, order[:1]))
+            _check_one_example(model, module, _first_batch(model, source, 1))
     unused = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
     if unused and not allow_unused:
         raise InvalidArgumentError(
@@ -75,31 +71,47 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
     return draws
 
 
+def last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list[int]:
+    """Return the numbers of examples in each worker's last batch of an epoch."""
+    size = data.plan.batch_size
+    if data.plan.drop_last:
+        return []
+    if algorithm.traits.partition == "common_order":
+        return [len(part) for part in np.array_split(np.arange(data.n_rows % (size * n_workers)), n_workers)]
+    return [len(part) % size for part in np.array_split(np.arange(data.n_rows), n_workers)]
+
+
 def output_shape(model: TorchModel, source: Source) -> tuple[int, ...] | None:
     """Return the shape of the module's output per row, or None if probe rows cannot judge it."""
-    device = torch.device(model.device)
-    with generator_states.preserved(device):
-        shard = source.split(1, 0, "contiguous")[0]
-        try:
-            rows, order = next(iter(shard.blocks(0, 0)))
-            batch = to_device(read_batch(rows, order[: min(model.batch_size, _MOST_EXAMPLES)]), device)
-        finally:
-            shard.close()
+    with generator_states.preserved(torch.device(model.device)):
+        batch = _first_batch(model, source, _MOST_EXAMPLES)
         if not isinstance(batch, (list, tuple)):
             return None
         try:
             with torch.no_grad():
-                output = call_module(training_copy(model.module, device), batch[0])
+                output = call_module(copy.deepcopy(model.module), batch[0])
         except Exception:
             # the check of the first batch reports it
             return None
     return tuple(output.shape[1:]) if has_decisions(output, model.loss, batch) else None
 
 
+def _first_batch(model: TorchModel, source: Source, n_examples: int) -> Any:
+    """Return a batch of the first examples."""
+    shard = source.split(1, 0, "contiguous")[0]
+    try:
+        rows, order = next(iter(shard.blocks(0, 0)))
+        return to_device(read_batch(rows, order[: min(model.batch_size, n_examples)]), torch.device(model.device))
+    finally:
+        shard.close()
+
+
 def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tensor:
     kind = model.autocast
     try:
-        with torch.autocast(module_device(module), dtype=kind and getattr(torch, kind), enabled=kind is not None):
+        with torch.autocast(
+            torch.device(model.device).type, dtype=kind and getattr(torch, kind), enabled=kind is not None
+        ):
             return batch_loss(module, model.loss, batch)
     except InvalidArgumentError:
         raise
@@ -112,17 +124,12 @@ def _loss(model: TorchModel, module: torch.nn.Module, batch: Any) -> torch.Tenso
 def _check_one_example(model: TorchModel, module: torch.nn.Module, batch: Any) -> None:
     """Raise if the module cannot train on the last batch of an epoch, which has one example."""
     try:
-        _loss(model, module, to_device(batch, torch.device(model.device)))
+        _loss(model, module, batch)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(
             f"The last batch of an epoch has one example, on which the module fails, as BatchNorm does. Pass"
             f" drop_last=True or another batch_size. ({error.__cause__})"
         ) from error
-
-
-def module_device(module: torch.nn.Module) -> str:
-    """Return the type of the device of the module's parameters."""
-    return next(module.parameters()).device.type
 
 
 def described(batch: Any) -> str:

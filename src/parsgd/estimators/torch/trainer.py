@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -21,9 +22,10 @@ from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, Outcome,
 from parsgd.estimators.auto_select import Choice, choose_engine
 from parsgd.estimators.torch.components.optimizer_trial import try_optimizer
 from parsgd.estimators.torch.evaluation import mean_loss
-from parsgd.estimators.torch.first_batch import check_first_batch, output_shape
+from parsgd.estimators.torch.first_batch import check_first_batch, last_batches, output_shape
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
 from parsgd.estimators.torch.trainer_checks import check_parameters
+from parsgd.models.torch import generator_states
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.registry import ALGORITHMS, resolve
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     from parsgd.training.reporting.history import History
 
 _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer_state", "scheduler_interval")
-
-
-fitting = functools.partial(interruptible, returns=True)
 
 
 class Trainer(BaseEstimator):
@@ -204,7 +203,7 @@ class Trainer(BaseEstimator):
         self.verbose = verbose
         check_parameters(self)
 
-    @fitting
+    @functools.partial(interruptible, returns=True)
     def fit(
         self,
         train: Any,
@@ -265,7 +264,7 @@ class Trainer(BaseEstimator):
         self.algorithm_: Choice = Choice(algorithm.name, "given", algorithm, n_workers)
         self.engine_: str = engine.name
         described = try_optimizer(self.optimizer, self.scheduler, model.module, "Trainer")
-        draws = check_first_batch(model, source, bool(self.allow_unused), _last_batches(data, algorithm, n_workers))
+        draws = check_first_batch(model, source, bool(self.allow_unused), last_batches(data, algorithm, n_workers))
         if draws and engine.name == "threads" and n_workers > 1:
             raise IncompatiblePartsError(
                 "The module draws random numbers, as dropout does, and engine='threads' has one generator for all"
@@ -278,7 +277,8 @@ class Trainer(BaseEstimator):
             monitor=monitor,
             keeps_best=self.patience is not None,
         )
-        with self._checkpointer(resume, described) as writer, display_mode.shown(self.verbose):
+        kept = generator_states.preserved(torch.device(model.device))
+        with self._checkpointer(resume, described) as writer, display_mode.shown(self.verbose), kept:
             fit = loop.fit(
                 model,
                 algorithm,
@@ -329,7 +329,7 @@ class Trainer(BaseEstimator):
         size = data.plan.batch_size
         n_threads = self.n_threads or (torch.get_num_threads() if n_workers == 1 else 1)
         return TorchModel(
-            self.module.to(self.device),
+            training_copy(self.module.to(self.device)),
             self.loss.to(self.device) if isinstance(self.loss, torch.nn.Module) else self.loss,
             self.optimizer,
             FlatLayout.of(self.module),
@@ -348,9 +348,12 @@ class Trainer(BaseEstimator):
     def _monitor(self, model: TorchModel, data: TorchInput) -> Callable[[np.ndarray], np.ndarray]:
         """Return the function that scores a state: the negative validation loss."""
 
+        # one-shot fits send the function to the workers, which need nothing else of the trainer
+        module = self.module
+
         def score(state: np.ndarray) -> np.ndarray:
-            model.layout.write(state, model.module)
-            return np.array([-mean_loss(model.module, model.loss, data, torch.device(model.device))])
+            model.layout.write(state, module)
+            return np.array([-mean_loss(module, model.loss, data, torch.device(model.device))])
 
         return score
 
@@ -390,11 +393,7 @@ class Trainer(BaseEstimator):
             yield writer
 
 
-def _last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list[int]:
-    """Return the numbers of examples in each worker's last batch of an epoch."""
-    size = data.plan.batch_size
-    if data.plan.drop_last:
-        return []
-    if algorithm.traits.partition == "common_order":
-        return [len(part) for part in np.array_split(np.arange(data.n_rows % (size * n_workers)), n_workers)]
-    return [len(part) % size for part in np.array_split(np.arange(data.n_rows), n_workers)]
+def training_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy in training mode; the parts of a module that is in this mode already keep theirs."""
+    copied = copy.deepcopy(module)
+    return copied if copied.training else copied.train()

@@ -1,4 +1,4 @@
-"""The global random number generators that modules and data sets draw from."""
+"""Global settings that a run changes: the random number generators, and PyTorch's number of threads."""
 
 from __future__ import annotations
 
@@ -68,11 +68,18 @@ def from_numbers(numbers: Any) -> RandomStates:
     return RandomStates(torch_cpu, torch_device, tuple(numpy_state), (version, tuple(python.tolist()), gauss))
 
 
+def use_threads(n_threads: int) -> None:
+    """Set PyTorch's number of threads in this thread; the caller of a fit restores its own."""
+    if torch.get_num_threads() != n_threads:
+        torch.set_num_threads(n_threads)
+
+
 @contextlib.contextmanager
 def preserved(device: torch.device) -> Generator[None]:
-    """Leave the generators as they were before the context."""
-    states = capture(device)
+    """Leave the generators, and PyTorch's number of threads in this thread, as they were before the context."""
+    states, n_threads = capture(device), torch.get_num_threads()
     try:
         yield
     finally:
         restore(states, device)
+        use_threads(n_threads)

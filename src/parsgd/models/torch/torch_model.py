@@ -38,7 +38,7 @@ class TorchModel(PlainModel):
     Parameters
     ----------
     module : torch.nn.Module
-        The module; every worker trains a copy.
+        The module in training mode, to which nobody else has access; every worker trains a copy.
     loss : callable or None
         Mean loss of a batch from output and target; None if the module returns it
         (:func:`~parsgd.models.torch.batch_loss.batch_loss`).
@@ -149,8 +149,6 @@ class TorchModel(PlainModel):
         session = self._take_session()
         with generator_states.preserved(session.device):
             generator_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
-            before, n_threads = state, torch.get_num_threads()
-            torch.set_num_threads(self.n_threads)
             session.load(state)
             for at in range(first, end, self.micro_batch_size):
                 indices = batch[at : min(at + self.micro_batch_size, end)]
@@ -158,11 +156,10 @@ class TorchModel(PlainModel):
                 if weight > 0.0:
                     loss += session.add_gradient(part, weight) * len(indices)
                     total += weight
-            torch.set_num_threads(n_threads)
         after = np.empty_like(state)
         session.store(after)
         buffers = slice(self.layout.first_buffer, self.layout.size)
-        out[buffers] = (after[buffers] - before[buffers]) * total
+        out[buffers] = (after[buffers] - state[buffers]) * total
         vector = torch.from_numpy(out)
         for slot, parameter in zip(self._trained, session.parameters, strict=True):
             if parameter.grad is not None:
@@ -241,6 +238,7 @@ class TorchModel(PlainModel):
         return [slot for slot in self.layout.slots if not slot.is_buffer]
 
     def _take_session(self) -> WorkerSession:
+        generator_states.use_threads(self.n_threads)
         with self._lock:
             if self._spare:
                 return self._spare.pop()

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from parsgd.core import SGDRun, Totals
 from parsgd.models.torch import generator_states
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 class TorchRun(SGDRun):
     """A run on a state, in place, with the module and the optimizer of a session.
 
-    While it runs, the global random generators continue those of the session, and PyTorch uses the model's number of
-    threads; :meth:`finalize` restores both.
+    While it runs, the global random generators continue those of the session; :meth:`finalize` restores them.
     """
 
     def __init__(
@@ -41,8 +39,8 @@ class TorchRun(SGDRun):
         self.examples = self.steps = self.tokens = 0
         self.loss_sum = 0.0
         self.seed = seed
-        # random states and number of threads outside of the run; None while it does not run
-        self.outside: tuple[generator_states.RandomStates, int] | None = None
+        # random states outside of the run; None while it does not run
+        self.outside: generator_states.RandomStates | None = None
 
     @property
     def schedule_step(self) -> float:
@@ -93,8 +91,8 @@ class TorchRun(SGDRun):
         if self.outside is not None:
             return
         session = self.session
-        self.outside = generator_states.capture(session.device), torch.get_num_threads()
-        torch.set_num_threads(self.model.n_threads)
+        self.outside = generator_states.capture(session.device)
+        generator_states.use_threads(self.model.n_threads)
         if session.states is None:
             generator_states.seed_all(self.seed, session.device)
         else:
@@ -104,14 +102,13 @@ class TorchRun(SGDRun):
         """Keep the random states of the session, and restore those outside of the run."""
         if self.outside is None:
             return
-        session, (states, n_threads) = self.session, self.outside
+        session = self.session
         session.states = generator_states.capture(session.device)
-        generator_states.restore(states, session.device)
-        torch.set_num_threads(n_threads)
+        generator_states.restore(self.outside, session.device)
         self.outside = None
 
     def finalize(self) -> None:
-        """Write the module's tensors to the state, and restore random generators and threads."""
+        """Write the module's tensors to the state, and restore the random generators."""
         self._leave()
         self.session.store(self.state)
 

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from parsgd.models.torch.torch_model import TorchModel
 
 
-def training_copy(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Return a copy in training mode; the parts of a module that is in this mode already keep theirs."""
-    copied = copy.deepcopy(module).to(device)
-    return copied if copied.training else copied.train()
-
-
 class WorkerSession:
     """A module in training with its optimizer.
 
@@ -37,7 +31,7 @@ class WorkerSession:
     def __init__(self, model: TorchModel):
         self.model = model
         self.device: torch.device = torch.device(model.device)
-        self.module: torch.nn.Module = training_copy(model.module, self.device)
+        self.module: torch.nn.Module = copy.deepcopy(model.module)
         self.memory: np.ndarray = padded_zeros(model.layout.size, model.layout.dtype)
         self.copied = model.layout.bind(self.module, self.memory)
         self.parameters: list[torch.nn.Parameter] = [p for p in self.module.parameters() if p.requires_grad]
