@@ -156,8 +156,8 @@ most {limit:g} would be ideal, the summed speed. A star marks a rate at an edge 
 
 Two worker processes, the second of which is slowed to a quarter of the speed on purpose
 (`parsgd.testing.slow_down`), with the settings of the table above. The order of the algorithms by their median time of
-{n_real} seeds, on the virtual clock and on the real one. Other programs used the cores at the same time, so the real
-times are not shown. Rounds of fixed time are left out.
+{n_real} seeds, on the virtual clock and on the real one. The real times are not shown, because the machine is small.
+Rounds of fixed time are left out.
 
 {order}"""
 

@@ -82,8 +82,30 @@ def test_the_settings_of_a_loader_are_respected(rows):
     ],
 )
 def test_samplers_that_cannot_be_divided_are_refused_by_name(rows, settings, name):
-    with pytest.raises(InvalidArgumentError, match=f"{name}.*|cannot be divided"):
+    with pytest.raises(InvalidArgumentError, match=f"{name}.*cannot be divided"):
         train(torch_data.DataLoader(Pairs(rows), **settings))
+
+
+def test_tensors_pass_through_a_function_of_the_user(rows):
+    def double(examples):
+        X, y = torch_data.default_collate(examples)
+        return 2.0 * X, y
+
+    class Doubled(torch_data.TensorDataset):
+        def __getitem__(self, index):
+            X, y = super().__getitem__(index)
+            return 2.0 * X, y
+
+    expected = train((2.0 * rows[0], rows[1])).module
+    loader = torch_data.DataLoader(torch_data.TensorDataset(*rows), batch_size=32, shuffle=True, collate_fn=double)
+    assert same_bits(expected, train(loader).module)
+    assert same_bits(expected, train(Doubled(*rows)).module)
+
+
+def test_an_iterable_data_set_without_a_length_validates(rows):
+    trainer = Trainer(make_net(), cross_entropy, optimizer=adamw, engine="serial", n_workers=2)
+    trainer.fit(rows, Stream(rows, N_ROWS), epochs=1)
+    assert trainer.validation_losses_ == pytest.approx([trainer.validation_loss(rows)])
 
 
 def test_a_sampler_with_replacement_is_refused(rows):

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, same_bits
@@ -76,6 +77,29 @@ def test_another_fit_does_not_resume(rows, tmp_path, changed, words):
     other = trainer("local", checkpoint=kept).set_params(**changed)
     with pytest.raises(CheckpointError, match=words):
         other.fit(rows, epochs=3, resume=True)
+
+
+def test_other_data_do_not_resume(rows, tmp_path):
+    kept = Checkpoint(tmp_path / "fit", seconds=0)
+    with pytest.raises(Stop):
+        trainer("local", checkpoint=kept, on_epoch=stop_after(1)).fit(rows, epochs=3)
+    with pytest.raises(CheckpointError, match="values of the first rows differ"):
+        trainer("local", checkpoint=kept).fit((rows[0] + 1.0, rows[1]), epochs=3, resume=True)
+    with pytest.raises(CheckpointError, match="shuffle is"):
+        trainer("local", checkpoint=kept, shuffle=False).fit(rows, epochs=3, resume=True)
+
+
+def test_random_rows_resume(rows, tmp_path):
+    class Noisy(torch.utils.data.TensorDataset):
+        def __getitem__(self, index):
+            X, y = super().__getitem__(index)
+            return X + 0.01 * float(np.random.standard_normal()), y  # noqa: NPY002
+
+    kept = Checkpoint(tmp_path / "fit", seconds=0)
+    with pytest.raises(Stop):
+        trainer("local", checkpoint=kept, on_epoch=stop_after(1)).fit(Noisy(*rows), epochs=3)
+    resumed = trainer("local", checkpoint=kept).fit(Noisy(*rows), epochs=3, resume=True)
+    assert same_bits(resumed.module, trainer("local").fit(Noisy(*rows), epochs=3).module)
 
 
 def test_resume_without_a_folder_is_refused(rows):

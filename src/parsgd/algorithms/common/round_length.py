@@ -44,8 +44,8 @@ def step_budget(
     """Return the budget of a worker's next round of ``steps`` steps, within ``seconds`` if set.
 
     A round ends with the last epoch of the worker.  A worker that has completed it makes no steps while others have
-    part of a round left.  It continues if one has more, as after a deadline or a lost task.  If not ``waits``, a round
-    may exceed the last epoch, by at most one epoch of the worker's rows.
+    part of a round left.  It continues if one has more, as after a deadline or a lost task.  If not ``waits``, a worker
+    that has completed its last epoch continues, in rounds of at most one epoch of its rows.
     """
     n_rows, cursor, size = fit_state.shard_rows[worker], fit_state.cursors[worker], fit_state.model.batch_size
     examples = examples_in_steps(n_rows, size, steps, cursor)

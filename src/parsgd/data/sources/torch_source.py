@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,6 +16,8 @@ from parsgd.errors import DataFileError, IncompatiblePartsError
 
 # Batches that are read ahead of their steps from an iterable data set.
 _BATCHES_PER_BLOCK = 16
+# Rows whose values represent the data in checkpoints.
+_HASHED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class TorchRows:
     def batch(self, indices: np.ndarray) -> Any:
         """Return the collated batch of the rows with these numbers."""
         data = self.data
-        if isinstance(data, torch.utils.data.TensorDataset):
+        plain = self.collate is torch.utils.data.default_collate
+        if plain and type(data) is torch.utils.data.TensorDataset:
+            # the same values as one example after the other
             index = torch.from_numpy(np.asarray(indices, dtype=np.int64))
             return [tensor[index] for tensor in data.tensors]
         if hasattr(data, "__getitems__"):
@@ -128,7 +133,34 @@ class TorchShard(Shard):
         yield RowBlock(rows, order[start : self.n_rows])
 
     def fingerprint(self) -> str:
-        return f"{type(self.data).__qualname__} of {len(self.data)}, {self.n_rows} rows"
+        text = f"{type(self.data).__qualname__} of {len(self.data)}, {self.n_rows} rows"
+        twice = [self._hash_first_rows(), self._hash_first_rows()]
+        # rows that are random, such as augmented pictures, are not compared
+        return f"{text}: {twice[0]}" if twice[0] == twice[1] else text
+
+    def _hash_first_rows(self) -> str:
+        """Hash the first examples, read with the same state of PyTorch's generator in every call."""
+        digest = hashlib.sha256()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _add(TorchRows(self.data, self.collate).batch(self.numbers[:_HASHED_ROWS]), digest.update)
+        return digest.hexdigest()[:16]
+
+
+def _add(value: Any, update: Callable[[bytes], None]) -> None:
+    """Add all tensors and numbers of a batch to a hash."""
+    if isinstance(value, torch.Tensor):
+        update(f"{value.dtype}{tuple(value.shape)}".encode())
+        update((value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            update(str(name).encode())
+            _add(part, update)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _add(part, update)
+    else:
+        update(repr(value).encode())
 
 
 @dataclass(frozen=True)

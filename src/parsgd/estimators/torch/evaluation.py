@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from parsgd.estimators.torch.torch_input import TorchInput
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.models.torch.batch_loss import batch_loss, to_device, weight_of
 
 
@@ -21,7 +21,7 @@ def mean_loss(
     total, weights, training = 0.0, 0.0, module.training
     module.eval()
     try:
-        with torch.no_grad(), generator_states.preserved(device):
+        with torch.no_grad(), global_settings.preserved(device):
             for n, batch in data.batches():
                 weight = weight_of(batch, loss, n)
                 if weight > 0.0:

@@ -12,7 +12,7 @@ import torch
 from parsgd.core import Algorithm, Source
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.torch.torch_input import TorchInput
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.models.torch.batch_loss import batch_loss, call_module, check_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.flat_layout import constants
 from parsgd.models.torch.probe_rows import has_decisions
@@ -34,7 +34,7 @@ def check_first_batch(model: TorchModel, source: Source, allow_unused: bool, siz
         buffer changes.
     """
     device = torch.device(model.device)
-    with generator_states.preserved(device):
+    with global_settings.preserved(device):
         batch = _first_batch(model, source, _MOST_EXAMPLES)
         if weight_of(batch, model.loss, 1) == 0.0:
             # the first examples may have no weight
@@ -83,7 +83,7 @@ def last_batches(data: TorchInput, algorithm: Algorithm, n_workers: int) -> list
 
 def output_shape(model: TorchModel, source: Source) -> tuple[int, ...] | None:
     """Return the shape of the module's output per row, or None if probe rows cannot judge it."""
-    with generator_states.preserved(torch.device(model.device)):
+    with global_settings.preserved(torch.device(model.device)):
         batch = _first_batch(model, source, _MOST_EXAMPLES)
         if not isinstance(batch, (list, tuple)):
             return None

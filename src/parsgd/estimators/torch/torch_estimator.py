@@ -29,7 +29,7 @@ from parsgd.estimators.torch.trainer import Trainer
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.input_validation import to_native
 from parsgd.estimators.validation.random_states import MAX_SEED, draw_seed, make_generator
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.registry import ALGORITHMS, resolve
 from parsgd.utils.interrupts import interruptible
 
@@ -205,8 +205,8 @@ class TorchEstimator(TorchParams):
         device, random = torch.device(self.device), np.random.RandomState(seed)
         if self.early_stopping and held_out is None and not partial:
             examples, held_out = self._split(examples, random)
-        with generator_states.preserved(device):
-            generator_states.seed_all(module_seed, device)
+        with global_settings.preserved(device):
+            global_settings.seed_all(module_seed, device)
             module = copy.deepcopy(self.module_) if warm else self._make_module(examples.x)
             module.to(device)
             kind = input_type_of(module, self.input_type)
@@ -306,7 +306,7 @@ class TorchEstimator(TorchParams):
         size = max(int(self.batch_size), _BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1))
         if module.training:
             module.eval()
-        with torch.no_grad(), generator_states.preserved(device):
+        with torch.no_grad(), global_settings.preserved(device):
             blocks = [
                 module(tensor_of(X[at : at + size], kind).to(device, non_blocking=True)).cpu()
                 for at in range(0, len(X), size)

@@ -89,8 +89,12 @@ class TorchInput:
                 yield len(part), rows.batch(part)
 
 
-def read_input(data: Any, plan: BatchPlan, argument: str, n_examples: int | None = None) -> TorchInput:
+def read_input(
+    data: Any, plan: BatchPlan, argument: str, n_examples: int | None = None, *, counted: bool = False
+) -> TorchInput:
     """Return data in one of the accepted forms; a DataLoader replaces settings of the plan.
+
+    ``counted``: the number of examples must be known, also that of an iterable data set.
 
     Raises
     ------
@@ -106,6 +110,8 @@ def read_input(data: Any, plan: BatchPlan, argument: str, n_examples: int | None
         )
     if isinstance(data, tuple) and data:
         data = _tensors(data, argument)
+    if isinstance(data, torch_data.IterableDataset) and not counted:
+        return TorchInput(data, plan)
     if isinstance(data, torch_data.IterableDataset):
         if n_examples is None:
             try:

@@ -25,7 +25,7 @@ from parsgd.estimators.torch.evaluation import mean_loss
 from parsgd.estimators.torch.first_batch import check_first_batch, last_batches, output_shape
 from parsgd.estimators.torch.torch_input import BatchPlan, TorchInput, read_input
 from parsgd.estimators.torch.trainer_checks import check_parameters
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_model import TorchModel
 from parsgd.registry import ALGORITHMS, resolve
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from parsgd.training.reporting.history import History
 
 _CHECKPOINTED = ("batch_size", "accumulate", "clip_norm", "autocast", "optimizer_state", "scheduler_interval")
+_CHECKPOINTED += ("shuffle", "drop_last", "n_threads", "patience")
 
 
 class Trainer(BaseEstimator):
@@ -252,7 +253,7 @@ class Trainer(BaseEstimator):
         check_count(epochs, "epochs", "Trainer.fit", optional=False)
         check_count(n_examples, "n_examples", "Trainer.fit")
         plan = BatchPlan(int(self.batch_size), bool(self.shuffle), bool(self.drop_last), self.collate_fn)
-        data = read_input(train, plan, "train", n_examples)
+        data = read_input(train, plan, "train", n_examples, counted=True)
         held_out = None if validation is None else read_input(validation, plan, "validation")
         engine, n_workers = self._choose_workers(data)
         model = self._model(data, n_workers)
@@ -277,7 +278,7 @@ class Trainer(BaseEstimator):
             monitor=monitor,
             keeps_best=self.patience is not None,
         )
-        kept = generator_states.preserved(torch.device(model.device))
+        kept = global_settings.preserved(torch.device(model.device))
         with self._checkpointer(resume, described) as writer, display_mode.shown(self.verbose), kept:
             fit = loop.fit(
                 model,

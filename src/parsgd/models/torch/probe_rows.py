@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from parsgd.core import DenseRows, Rows
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.models.torch.batch_loss import Loss, call_module, to_device
 
 
@@ -25,7 +25,7 @@ def decisions(module: torch.nn.Module, inputs: Any, device: torch.device) -> np.
     if isinstance(inputs, DenseRows):
         inputs = torch.from_numpy(np.array(inputs.data.reshape(-1, inputs.n_features)))
     module.eval()
-    with torch.no_grad(), generator_states.preserved(device):
+    with torch.no_grad(), global_settings.preserved(device):
         output = call_module(module, to_device(inputs, device)).cpu()
     module.train()
     return output.reshape(len(output), -1).double().numpy()

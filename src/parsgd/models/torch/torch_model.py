@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from parsgd.core import PlainModel, Rows, Task, Totals
-from parsgd.models.torch import generator_states, probe_rows
+from parsgd.models.torch import global_settings, probe_rows
 from parsgd.models.torch.batch_loss import Loss
 from parsgd.models.torch.flat_layout import FlatLayout
 from parsgd.models.torch.torch_run import TorchRun
@@ -147,8 +147,8 @@ class TorchModel(PlainModel):
         if n == 0:
             return out, Totals(0, 0, np.zeros(1), np.zeros(1))
         session = self._take_session()
-        with generator_states.preserved(session.device):
-            generator_states.seed_all(_seed_of(seed, schedule_step, first), session.device)
+        with global_settings.preserved(session.device):
+            global_settings.seed_all(_seed_of(seed, schedule_step, first), session.device)
             session.load(state)
             for at in range(first, end, self.micro_batch_size):
                 indices = batch[at : min(at + self.micro_batch_size, end)]
@@ -238,7 +238,7 @@ class TorchModel(PlainModel):
         return [slot for slot in self.layout.slots if not slot.is_buffer]
 
     def _take_session(self) -> WorkerSession:
-        generator_states.use_threads(self.n_threads)
+        global_settings.use_threads(self.n_threads)
         with self._lock:
             if self._spare:
                 return self._spare.pop()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parsgd.core import SGDRun, Totals
-from parsgd.models.torch import generator_states
-from parsgd.models.torch.generator_states import from_numbers, to_numbers
+from parsgd.models.torch import global_settings
+from parsgd.models.torch.global_settings import from_numbers, to_numbers
 
 if TYPE_CHECKING:
     from parsgd.models.torch.torch_model import TorchModel
@@ -40,7 +40,7 @@ class TorchRun(SGDRun):
         self.loss_sum = 0.0
         self.seed = seed
         # random states outside of the run; None while it does not run
-        self.outside: generator_states.RandomStates | None = None
+        self.outside: global_settings.RandomStates | None = None
 
     @property
     def schedule_step(self) -> float:
@@ -91,20 +91,20 @@ class TorchRun(SGDRun):
         if self.outside is not None:
             return
         session = self.session
-        self.outside = generator_states.capture(session.device)
-        generator_states.use_threads(self.model.n_threads)
+        self.outside = global_settings.capture(session.device)
+        global_settings.use_threads(self.model.n_threads)
         if session.states is None:
-            generator_states.seed_all(self.seed, session.device)
+            global_settings.seed_all(self.seed, session.device)
         else:
-            generator_states.restore(session.states, session.device)
+            global_settings.restore(session.states, session.device)
 
     def _leave(self) -> None:
         """Keep the random states of the session, and restore those outside of the run."""
         if self.outside is None:
             return
         session = self.session
-        session.states = generator_states.capture(session.device)
-        generator_states.restore(self.outside, session.device)
+        session.states = global_settings.capture(session.device)
+        global_settings.restore(self.outside, session.device)
         self.outside = None
 
     def finalize(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from parsgd.core.padded import padded_zeros
-from parsgd.models.torch import generator_states
+from parsgd.models.torch import global_settings
 from parsgd.models.torch.batch_loss import batch_loss, read_batch, to_device, weight_of
 from parsgd.models.torch.plain_values import from_plain, to_plain
 
@@ -36,7 +36,7 @@ class WorkerSession:
         self.copied = model.layout.bind(self.module, self.memory)
         self.parameters: list[torch.nn.Parameter] = [p for p in self.module.parameters() if p.requires_grad]
         self.last_round = -1
-        self.states: generator_states.RandomStates | None = None
+        self.states: global_settings.RandomStates | None = None
         self.renew_optimizer()
 
     def renew_optimizer(self) -> None:
