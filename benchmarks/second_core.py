@@ -1,6 +1,6 @@
 """Time to the test loss that one tuned worker reaches in three passes, for one worker and for two tuned alike::
 
-python benchmarks/second_core.py --data FOLDER [--datasets NAME ...] [--seeds 5] [--out FILE.json]
+python benchmarks/second_core.py --data FOLDER [--datasets NAME ...] [--seeds 5] [--out FILE.json] [--save]
 python benchmarks/second_core.py --data FOLDER --simulated     8 and 32 workers on a virtual clock
 python benchmarks/second_core.py --quick                       a trial run on generated rows; no measurement
 
@@ -27,7 +27,7 @@ if __package__ in (None, ""):
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import machine, readings
+from benchmarks import machine, readings, stored_tables
 from benchmarks.markdown import NOTHING, number, table, times
 from benchmarks.measuring import Spread
 from benchmarks.readings import Reading, Taken, select
@@ -57,6 +57,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rule", default="auto", help="merge rule; auto: coordinate for sparse rows, else uniform")
     parser.add_argument("--algorithm", metavar="NAME", help="an algorithm in place of local SGD, such as hogwild")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to which the readings are added")
+    stored_tables.add_option(parser, "second_core")
     found = parser.parse_args(arguments)
     if not found.quick and (found.data is None or not found.data.is_dir()):
         parser.error("--data: a folder of real data is needed, except with --quick")
@@ -180,8 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     everything = [reading for taken in found.values() for reading in taken.readings]
     print(heading(next(iter(found.values())), asked))
     plan = plan_of(asked)
-    print(results(everything, asked.simulated, plan.most_passes))
-    print(settings(everything))
+    tables = f"{results(everything, asked.simulated, plan.most_passes)}\n{settings(everything)}"
+    stored_tables.show(tables, asked.save, __file__, ("parsgd", "numpy", "numba", "scikit-learn"))
     if asked.simulated:
         print("Virtual time: 1 is one worker's pass over all rows; messages take no time.")
     print(f"Goal: test loss of one worker after {PASSES} passes, median over seeds, plus {plan.tolerance:.1%}.")

@@ -30,7 +30,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks import machine
+from benchmarks import machine, stored_tables
 from benchmarks.markdown import number, table
 from benchmarks.measuring import Spread, ratio, run_turns
 from benchmarks.options import Options
@@ -245,6 +245,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5, metavar="N", help="turns of all runs (default: 5)")
     parser.add_argument("--epochs", type=int, default=3, metavar="N", help="epochs of a run, from 2 on (default: 3)")
     parser.add_argument("--quick", action="store_true", help="2,000 generated rows and one turn")
+    stored_tables.add_option(parser, "torch_workers")
     found = parser.parse_args(arguments)
     if not found.quick and (found.data is None or not found.data.is_dir()):
         parser.error("--data: a folder of real data is needed, except with --quick")
@@ -262,9 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     X_train, X_test, y_train, y_test = (torch.from_numpy(np.ascontiguousarray(part)) for part in split)
     train, test = (X_train, y_train.long()), (X_test, y_test.long())
     print(f"{machine.processor()}, {machine.cores()} cores; PyTorch {torch.__version__}; commit {machine.commit()}\n")
-    for name in MODULES:
-        print(throughput(name, train, test, 1 if asked.quick else asked.turns, asked.epochs))
-    print(round_costs(asked.quick))
+    parts = [throughput(name, train, test, 1 if asked.quick else asked.turns, asked.epochs) for name in MODULES]
+    tables = "\n".join([*parts, round_costs(asked.quick)])
+    stored_tables.show(tables, asked.save, __file__, ("parsgd", "numpy", "torch"))
 
 
 if __name__ == "__main__":

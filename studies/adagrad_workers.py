@@ -2,7 +2,7 @@
 
 On text there is a third figure: averages per coordinate at sqrt(K) times the rate.
 
-Usage: python studies/adagrad_workers.py --data FOLDER [--datasets NAME ...] [--seeds 3]
+Usage: python studies/adagrad_workers.py --data FOLDER [--datasets NAME ...] [--seeds 3] [--save]
 
 After n gradients of similar size AdaGrad has moved a weight by about 2 eta sqrt(n).  K workers with n / K gradients
 each have moved by 2 eta sqrt(n / K), and so has their mean.  With sqrt(K) eta the mean should make one worker's
@@ -22,6 +22,7 @@ if __package__ in (None, ""):
 
 import numpy as np
 
+from benchmarks import stored_tables
 from benchmarks.markdown import table
 from benchmarks.time_to_goal import tasks
 from parsgd import LocalSGD
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the real data")
     parser.add_argument("--datasets", nargs="+", choices=tuple(RATES), default=tuple(RATES), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
+    stored_tables.add_option(parser, "adagrad_workers")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
@@ -71,7 +73,7 @@ def main() -> None:
                 rows.append(cells)
                 print(" ".join(cells), file=sys.stderr, flush=True)
     header = ["data", "rate", "passes", "1 worker", *(f"{n_workers} workers" for n_workers in WORKERS)]
-    print(table(header, rows, words=(0,)))
+    stored_tables.show(table(header, rows, words=(0,)), given.save, __file__)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Mini-batches in compiled code: two workers against one, and against rounds that return to Python.
 
-Usage: python benchmarks/single/batches.py [--repeats N] [--quick]
+Usage: python benchmarks/single/batches.py [--repeats N] [--quick] [--save]
 
 Fits of three passes with ``algorithm="minibatch"`` on generated rows, in milliseconds: medians of interleaved fits with
 their quartiles.  ``SGD`` is one worker that steps on the same batches without messages.  ``serial`` makes the rounds of
@@ -20,6 +20,7 @@ if __package__ in (None, ""):
 
 import numpy as np
 
+from benchmarks import stored_tables
 from benchmarks.markdown import table
 from parsgd import MiniBatch, MLPClassifier, SGDClassifier
 
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="2,000 rows and two repeats")
+    stored_tables.add_option(parser, "batches")
     given = parser.parse_args(arguments)
     lines = []
     for name in (*LINEAR, *NETWORKS):
@@ -92,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
         ratios = [f"{medians[way] / medians['two']:.2f}" for way in ("two, serial", "SGD")]
         lines.append([name, *map(show, found.values()), *ratios])
     header = ["three passes, ms", *found, "two, serial / two", "SGD / two"]
-    print(table(header, lines))
+    stored_tables.show(table(header, lines), given.save, __file__)
 
 
 if __name__ == "__main__":

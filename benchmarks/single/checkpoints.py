@@ -1,9 +1,8 @@
 """What checkpoints cost: milliseconds to describe and hash, to write to the disk and to read one, and a round's share.
 
-Usage: python benchmarks/single/checkpoints.py [--folder DIR]
+Usage: python benchmarks/single/checkpoints.py [--folder DIR] [--save]
 
 Figures are medians.  The folder should lie on the disk that checkpoints are kept on.
-docs/checkpoints.md has what came out.
 """
 
 from __future__ import annotations
@@ -11,13 +10,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 import numpy as np
 
 import parsgd
+from benchmarks import stored_tables
+from benchmarks.markdown import table
 from parsgd.checkpointing import file_format
 from parsgd.checkpointing.store import CheckpointStore, opened
 from parsgd.training.snapshot import Snapshot
@@ -91,21 +96,24 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", help="where to write; the default is a temporary folder")
-    base = parser.parse_args().folder
-    print(f"{'parameters':>12} {'dtype':>8} {'rounds':>7} {'MB':>6} {'describe':>9} {'write':>7} {'read':>7}  ms")
+    stored_tables.add_option(parser, "checkpoints")
+    given = parser.parse_args()
+    base, rows = given.folder, []
     cases = [(50_000, "float64", 100), (5_000_000, "float32", 100), (5_000_000, "float64", 100)]
     for n_parameters, dtype, n_entries in [*cases, (50_000, "float64", 10_000)]:
         with tempfile.TemporaryDirectory(dir=base) as path, opened(Path(path)) as folder:
             size, ms = times(folder, file_format.CheckpointContent({}, snapshot(n_parameters, dtype, n_entries), {}))
-        figures = f"{size / 1e6:>6.1f} {ms[0]:>9.1f} {ms[1]:>7.1f} {ms[2]:>7.1f}"
-        print(f"{n_parameters:>12,} {dtype:>8} {n_entries:>7,} {figures}")
+        figures = [f"{figure:.1f}" for figure in (size / 1e6, *ms)]
+        rows.append([f"{n_parameters:,}", dtype, f"{n_entries:,}", *figures])
     round_ms(None)
     turns = []
     for _ in range(5):
         with tempfile.TemporaryDirectory(dir=base) as path:
             turns.append((round_ms(None), round_ms(parsgd.Checkpoint(path, seconds=float("inf")))))
     without, with_ = (statistics.median(column) for column in zip(*turns, strict=True))
-    print(f"a round of 2 workers, serial engine: {without:.3f} ms; with checkpoints that are not due: {with_:.3f} ms")
+    header = ["parameters", "type", "rounds", "MB", "describe and hash, ms", "write to the disk, ms", "read again, ms"]
+    note = f"A round of two workers (serial engine) takes {without:.3f} ms, and with checkpoints that are not due"
+    stored_tables.show(f"{table(header, rows)}\n{note} {with_:.3f} ms.\n", given.save, __file__)
 
 
 if __name__ == "__main__":

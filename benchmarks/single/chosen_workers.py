@@ -4,7 +4,7 @@ Prints a row per size and kind of data: the workers chosen, the predicted and th
 milliseconds, the predicted and the measured quotient (over 1: the choice is faster), and both training losses. The fits
 take turns. ``--load`` starts as many processes that compute without pause as there are cores::
 
-    python benchmarks/single/chosen_workers.py [--repeat 5] [--load] [--only sparse]
+    python benchmarks/single/chosen_workers.py [--repeat 5] [--load] [--only sparse] [--save]
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ import argparse
 import multiprocessing
 import os
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import numpy as np
 from scipy import sparse
 
+from benchmarks import stored_tables
+from benchmarks.markdown import table
 from parsgd import MLPClassifier, SGDClassifier, SGDRegressor
 from parsgd.estimators.auto_select import predict_seconds
 from parsgd.estimators.cost_estimates import ProblemSize
@@ -136,26 +143,25 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--load", action="store_true", help="both cores are busy with other work")
     parser.add_argument("--only", default="", help="part of the names of the cells to run")
+    stored_tables.add_option(parser, "chosen_workers")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     others = [multiprocessing.Process(target=compute_forever, daemon=True) for _ in range(os.cpu_count() or 1)]
     for other in others if options.load else ():
         other.start()
-    print(
-        "| data | workers | one worker, ms: predicted | measured | quotient: predicted | measured | loss: one | auto |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    rows = []
     for name, (make, X, y, size) in cells():
         if options.only not in name:
             continue
         found = measure(make, X, y, options.repeat)
         (alone, loss_alone, _), (chosen, loss_chosen, n_workers) = found[1], found[2]
         predicted = [PASSES * predict_seconds(size, n) for n in (1, n_workers)]
-        print(
-            f"| {name} | {n_workers} | {1e3 * predicted[0]:.1f} | {1e3 * alone:.1f} | {predicted[0] / predicted[1]:.2f}"
-            f" | {alone / chosen:.2f} | {loss_alone:.4f} | {loss_chosen:.4f} |",
-            flush=True,
-        )
+        quotients = [f"{predicted[0] / predicted[1]:.2f}", f"{alone / chosen:.2f}"]
+        losses = [f"{loss_alone:.3g}", f"{loss_chosen:.3g}"]
+        rows.append([name, str(n_workers), f"{1e3 * predicted[0]:.3g}", f"{1e3 * alone:.3g}", *quotients, *losses])
+        print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    header = ["data", "workers", "one worker, ms: predicted", "measured", "quotient: predicted", "measured"]
+    stored_tables.show(table([*header, "loss: one", "auto"], rows), options.save, __file__)
 
 
 if __name__ == "__main__":

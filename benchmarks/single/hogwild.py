@@ -1,6 +1,6 @@
 """Hogwild on two threads against one worker, and against averages: examples a second, and the loss it ends at.
 
-Usage: python benchmarks/single/hogwild.py [--quick] [--patience SECONDS] [--pickles FILE ...]
+Usage: python benchmarks/single/hogwild.py [--quick] [--patience SECONDS] [--pickles FILE ...] [--save]
 
 Problems range from features that are all alike, where threads rarely meet, to dense rows, where every step writes to
 every weight and Hogwild is the wrong choice.  The contestants take turns; figures are medians over turns, ratios are of
@@ -15,13 +15,19 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import sys
 import time
 import warnings
 from pathlib import Path
 
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 import numpy as np
 from scipy import sparse
 
+from benchmarks import stored_tables
+from benchmarks.markdown import table
 from parsgd import SGDClassifier
 
 EPOCHS, ALPHA = 5, 1e-4
@@ -113,22 +119,22 @@ def turns(problem, repeats, patience):
     return np.array(every), f"{len(every)} turns, DISTURBED by other processes"
 
 
-def compare(title, X, y, effort, X_test=None, y_test=None) -> None:
-    """Print how often one worker's examples a second each contestant makes, and by how much its objective is higher."""
+def compare(title, X, y, effort, X_test=None, y_test=None) -> list[list[str]]:
+    """Return a table row for each contestant: rows per second against one worker, and the change of the objective."""
     X_test, y_test = (X, y) if X_test is None else (X_test, y_test)
     made, remark = turns((X, y, X_test, y_test), *effort)
     base = made[:, 0]
-    print(f"\n{title}; {remark}")
+    print(f"{title}; {remark}", file=sys.stderr, flush=True)
+    rows = []
     for number, name in enumerate(CONTESTANTS):
         seconds, loss, score = made[:, number].T
         low, middle, high = np.percentile(base[:, 0] / seconds, [25, 50, 75])
-        print(
-            f"  {name:20} {1e-6 * EPOCHS * len(y) / np.median(seconds):7.2f} million examples/s, {middle:4.2f} x"
-            f" ({low:.2f} to {high:.2f})   objective {100 * (np.median(loss / base[:, 1]) - 1):+6.2f} %"
-            f" ({100 * (loss / base[:, 1]).min() - 100:+.2f} to {100 * (loss / base[:, 1]).max() - 100:+.2f})"
-            f"   score {np.median(score):.4f}",
-            flush=True,
-        )
+        speed = f"{1e-6 * EPOCHS * len(y) / np.median(seconds):.2f}"
+        change = 100 * (loss / base[:, 1] - 1)
+        objective = f"{np.median(change):+.2f} % ({change.min():+.2f} to {change.max():+.2f})"
+        ratio = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        rows.append([title, name, speed, ratio, objective, f"{np.median(score):.4f}"])
+    return rows
 
 
 def pickled(path: Path):
@@ -144,22 +150,25 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for quiet, for each problem")
     parser.add_argument("--pickles", type=Path, nargs="*", default=[])
+    stored_tables.add_option(parser, "hogwild")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     shrink, effort = (50, (2, 0.0)) if arguments.quick else (1, (11, arguments.patience))
     print(f"log loss, float32, {EPOCHS} passes, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     X, y = sparse_problem(200_000 // shrink, 47_000, 75, uniform=True)
-    compare("CSR, 200k x 47k, 75 a row, all features alike", X, y, effort)
+    rows = compare("CSR, 200k x 47k, 75 a row, all features alike", X, y, effort)
     X, y = sparse_problem(200_000 // shrink, 47_000, 75)
-    compare("CSR, 200k x 47k, 75 a row, features as frequent as words", X, y, effort)
+    rows += compare("CSR, 200k x 47k, 75 a row, features as frequent as words", X, y, effort)
     X, y = sparse_problem(200_000 // shrink, 2_000_000, 75)
-    compare("CSR, 200k x 2M, 75 a row, features as frequent as words", X, y, effort)
+    rows += compare("CSR, 200k x 2M, 75 a row, features as frequent as words", X, y, effort)
     X, y = dense_problem(580_000 // shrink, 54)
-    compare("dense, 580k x 54: where not to use it", X, y, effort)
+    rows += compare("dense, 580k x 54: where not to use it", X, y, effort)
     for path in arguments.pickles:
         X, X_test, y, y_test = pickled(path)
         kind = f"CSR, {X.nnz / X.shape[0]:.0f} a row" if hasattr(X, "indptr") else "dense"
-        compare(f"{path.stem}: {kind}, {X.shape[0]} x {X.shape[1]}", X, y, effort, X_test, y_test)
+        rows += compare(f"{path.stem}: {kind}, {X.shape[0]} x {X.shape[1]}", X, y, effort, X_test, y_test)
+    header = ["data", "algorithm", "million rows/s", "against one worker", "objective", "score"]
+    stored_tables.show(table(header, rows, words=(0, 1)), arguments.save, __file__)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a round costs on each engine beside the work in it: models of 50,000 and of 5 million parameters, two workers.
 
-Usage: python benchmarks/single/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--float32]
+Usage: python benchmarks/single/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--float32] [--save]
 
 The workers send back the state that they were sent; so a round is one message each way for each worker, and the merge.
 Figures are milliseconds of a round: the median, and the 90th percentile.
@@ -9,12 +9,19 @@ Figures are milliseconds of a round: the median, and the 90th percentile.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import numpy as np
 
+from benchmarks import stored_tables
+from benchmarks.markdown import table
 from parsgd import registry
 from parsgd.algorithms.merging.merge_weights import weighted_sum
 from parsgd.core import Budget, Report, Shard, Task, no_progress
@@ -67,24 +74,27 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engines", nargs="+", default=["threads", "processes", "dask"])
     parser.add_argument("--float32", action="store_true")
+    stored_tables.add_option(parser, "rounds")
     given = parser.parse_args()
     dtype = np.float32 if given.float32 else np.float64
+    rows = []
     for name in given.engines:
         if name not in registry.ENGINES:
-            print(f"{name:10} is not there")
+            print(f"{name} is not there", file=sys.stderr)
             continue
         try:
             engine = registry.load(registry.ENGINES[name])()
         except MissingDependencyError as error:
-            print(f"{name:10} {error}")
+            print(f"{name}: {error}", file=sys.stderr)
             continue
         if name == "dask":
             engine = replace(engine, n_processes=given.workers)
         with engine if hasattr(engine, "__enter__") else nullcontext(engine) as kept:
             for label, (size, usual) in SIZES.items():
                 times = 1e3 * seconds_of_rounds(kept, size, dtype, given.workers, given.rounds or usual)
-                said = f"median {np.median(times):8.2f} ms, 90 % within {np.quantile(times, 0.9):8.2f} ms"
-                print(f"{name:10} {label:22} {np.dtype(dtype).name}: {said}", flush=True)
+                rows.append([name, label, f"{np.median(times):.3g}", f"{np.quantile(times, 0.9):.3g}"])
+    header = ["engine", "state", "ms of a round, median", "90 % quantile"]
+    stored_tables.show(table(header, rows, words=(0, 1)), given.save, __file__)
 
 
 if __name__ == "__main__":
