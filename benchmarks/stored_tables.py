@@ -15,7 +15,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,23 +47,19 @@ def describe(script: str, libraries: tuple[str, ...]) -> str:
     """Return the date, machine, versions, commit and command, with ``DATA_FOLDER`` for the folder of the data."""
     versions = machine.installed()
     names = ", ".join(f"{name} {versions[name]}" for name in libraries if versions[name])
-    arguments = iter(sys.argv[1:])
-    command = ["python", Path(script).resolve().relative_to(ROOT).as_posix(), *_public(arguments)]
+    command = ["python", Path(script).resolve().relative_to(ROOT).as_posix(), *_public(sys.argv[1:])]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {machine.processor()}, {machine.cores()} cores, {names},"
         f" commit {machine.commit()}: `{shlex.join(command)}`."
     )
 
 
-def _public(arguments: Iterator[str]) -> Iterator[str]:
+def _public(arguments: Iterable[str]) -> Iterator[str]:
     """Yield the arguments of the measurement; a folder of data has another path on another machine."""
     for argument in arguments:
         if argument.startswith("--save"):
             return
-        yield argument
-        if argument == "--data":
-            next(arguments)
-            yield "DATA_FOLDER"
+        yield "DATA_FOLDER" if Path(argument).is_dir() else argument
 
 
 def filled(page: str) -> str:

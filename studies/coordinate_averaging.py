@@ -2,6 +2,7 @@
 
 Usage: python studies/coordinate_averaging.py DATA_FOLDER [--datasets enron_spam news20] [--workers 2 8 32]
            [--rules uniform coordinate] [--passes 1] [--seeds 3] [--rates 6] [--merges 100] [--alpha 0] [--adagrad]
+           [--save]
 
 One pass of all workers together, on the serial engine.  Rates are constant, or AdaGrad's, from a grid of powers of two,
 which is extended while the best rate is at its edge.
@@ -10,11 +11,19 @@ which is extended while the best rate is at its edge.
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+if __package__ in (None, ""):
+    # a script has its own folder first in the path, and needs the root of the repository
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 import datasets
 import numpy as np
 
+from benchmarks import stored_tables
+from benchmarks.markdown import NOTHING, table
 from parsgd import LocalSGD, SGDClassifier
 from parsgd.errors import DivergedError
 
@@ -73,21 +82,22 @@ def best_loss(data, first_rate: float, arguments: argparse.Namespace, **settings
     return mean(best), float(np.std(losses[best])), first_rate * 2.0**best
 
 
-def rows_of_table(name: str, data, arguments: argparse.Namespace):
-    """Yield the lines of one data set."""
+def rows_of_table(name: str, data, arguments: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the rows of one data set; those of one worker have their loss in the first column."""
     first = (FIRST_ADAGRAD_RATES if arguments.adagrad else FIRST_RATES)[name]
 
     def cell(**settings) -> str:
         mean, deviation, rate = best_loss(data, first, arguments, **settings)
         return f"{mean:.4f} ± {deviation:.4f} ({rate:g})"
 
-    yield f"| {name} | 1 | last iterate {cell(n_jobs=1)} | averaged {cell(n_jobs=1, average=True)} |"
+    for solver, settings in (("last iterate", {}), ("averaged iterates", {"average": True})):
+        yield [name, f"1 ({solver})", cell(n_jobs=1, **settings), *[NOTHING] * (len(arguments.rules) - 1)]
     for n_workers in arguments.workers:
         cells = []
         for rule in arguments.rules:
             algorithm = LocalSGD(1.0 / arguments.merges, rule=rule)
             cells.append(cell(n_jobs=n_workers, algorithm=algorithm))
-        yield f"| {name} | {n_workers} | {' | '.join(cells)} |"
+        yield [name, str(n_workers), *cells]
 
 
 def main() -> None:
@@ -102,13 +112,16 @@ def main() -> None:
     parser.add_argument("--merges", type=int, default=100, help="merges per pass")
     parser.add_argument("--alpha", type=float, default=0.0)
     parser.add_argument("--adagrad", action="store_true")
+    stored_tables.add_option(parser, "coordinate_averaging")
     arguments = parser.parse_args()
-    print(f"Test loss ± standard deviation over {arguments.seeds} seeds, in brackets the best rate\n")
-    print(f"| data | workers | {' | '.join(arguments.rules)} |\n|{'---|' * (2 + len(arguments.rules))}")
+    rows = []
     for name in arguments.datasets:
         data = load(arguments.data, name)
-        for line in rows_of_table(name, data, arguments):
-            print(line, flush=True)
+        for row in rows_of_table(name, data, arguments):
+            rows.append(row)
+            print(" | ".join(row), file=sys.stderr, flush=True)
+    text = f"Test loss ± standard deviation over {arguments.seeds} seeds, in brackets the best rate:\n"
+    stored_tables.show(f"{text}\n{table(['data', 'workers', *arguments.rules], rows)}", arguments.save, __file__)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from typing import Any, cast
 from dask import config  # pyright: ignore[reportPrivateImportUsage]  (documented, but not in __all__)
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
-from parsgd.errors import WorkersLostError
+from parsgd.errors import InvalidArgumentError, WorkersLostError
 from parsgd.utils import temporary
 
 # Seconds between two checks for the scheduler file.
@@ -41,11 +42,21 @@ class DaskConnection:
 
 
 def connect_to(address: str | None, scheduler_file: str | None, worker_timeout_s: float) -> DaskConnection:
-    """Connect a new client to a running scheduler.  Raises WorkersLostError if the scheduler does not answer."""
+    """Connect a new client to a running scheduler.
+
+    Raises WorkersLostError if the scheduler does not answer, and InvalidArgumentError if it needs certificates that
+    Dask's configuration does not name.
+    """
     where = address
     if scheduler_file is not None:
         address = _address_in(scheduler_file, worker_timeout_s)
         where = f"{address}, which {scheduler_file} names,"
+    if str(address).startswith("tls://") and Security().get_connection_args("client").get("ssl_context") is None:
+        raise InvalidArgumentError(
+            f"The Dask scheduler at {where} asks for certificates, and Dask's configuration names none. Name them under"
+            " distributed.comm.tls in the configuration of this process, or connect yourself:"
+            " Dask(client=Client(address, security=...))."
+        )
     try:
         client = Client(address, timeout=worker_timeout_s, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -85,7 +96,7 @@ def start_local(n_processes: int | None, n_workers: int, memory_limit: str | flo
         before = dict(os.environ)
         changed: dict[str, str | None] = {}
         opened.callback(_restore, changed)
-        # address ":0", because None means port 8787 and a warning if it is in use;
+        # port 0, because None means port 8787 and a warning if it is in use; only this machine may see the page;
         # safe path, because the processes must not import a json.py of the current folder
         with config.set({"distributed.nanny.pre-spawn-environ.PYTHONSAFEPATH": "1"}):
             cluster = LocalCluster(
@@ -93,7 +104,7 @@ def start_local(n_processes: int | None, n_workers: int, memory_limit: str | flo
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=memory_limit,
-                dashboard_address=":0",
+                dashboard_address="localhost:0",
                 local_directory=folder.path,
             )
         opened.enter_context(cluster)
