@@ -1,0 +1,1 @@
+"""Estimators that fit all settings of a search at once."""

@@ -1,0 +1,347 @@
+"""Base class of the searches: all settings and folds in one run over the rows, then a fit with the best setting."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_random_state
+
+from parsgd.errors import FitInterruptedWarning, InvalidArgumentError
+from parsgd.estimators.auto_select import count_threads
+from parsgd.estimators.linear.linear_validation import validation_rows
+from parsgd.estimators.search.best_estimator import BestEstimator
+from parsgd.estimators.search.column_block import ColumnBlock, Problem
+from parsgd.estimators.search.column_search import (
+    ColumnSearch,
+    Passes,
+    SearchResult,
+    available_bytes,
+    make_blocks,
+    memory_bytes,
+)
+from parsgd.estimators.search.folds import Folds, make_folds
+from parsgd.estimators.search.settings import Setting, make_settings
+from parsgd.estimators.training_data import InMemoryData
+from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.random_states import draw_seed
+from parsgd.kernels import losses
+from parsgd.utils.callers import warn
+from parsgd.viz.live.log_view import to_stdout
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from parsgd.estimators.validation.argument_types import MatrixLike
+
+SCHEDULES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
+
+
+class BaseSGDSearch(BestEstimator):
+    """Arguments, run and results of a search."""
+
+    _serves: ClassVar[str] = ""
+    _etas: ClassVar[tuple[float, ...]] = (0.03, 0.1, 0.3, 1.0)
+    _names: ClassVar[tuple[str, ...]] = ("loss", "penalty", "alpha", "l1_ratio", "eta0", "class_weight")
+
+    # -- differences between classification and regression -------------------------------------------------------------
+
+    @abstractmethod
+    def _new_estimator(self) -> Any:
+        """Return an estimator with the parameters that are not searched."""
+
+    @abstractmethod
+    def _check_targets(self, estimator: Any, folds: Folds, y: np.ndarray) -> None:
+        """Raise if a fold cannot be fitted or scored."""
+
+    @abstractmethod
+    def _fold_class_weights(self, setting: Setting, train: np.ndarray, estimator: Any, y: np.ndarray) -> np.ndarray:
+        """Return the weights of the classes ``(n_classes,)`` in a fold."""
+
+    @abstractmethod
+    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return accuracy or R^2 of decision values ``(n_rows, n_models, n_outputs)`` for each model."""
+
+    @abstractmethod
+    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the scores that decide early stopping ``(n_models, n_outputs)``."""
+
+    # -- fitting -------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, groups: ArrayLike | None = None
+    ) -> Self:
+        """Fit all settings to all folds, and the best setting to all rows.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_rows, n_features)
+            float32 stays float32.
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+            Weights of the rows in the fits; scores are not weighted.
+        groups : array-like of shape (n_rows,), optional
+            Groups for the splitter ``cv``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        parsgd.errors.InvalidArgumentError
+            For an invalid parameter, folds without rows or classes, or weights that need more memory than there is (a
+            ValueError).  The message says how many settings fit.
+        """
+        settings = self._check_parameters()
+        estimator = self._estimator()
+        examples = estimator._examples(X, y, sample_weight, reset=True)
+        if not isinstance(examples, InMemoryData):
+            raise InvalidArgumentError(
+                f"{type(self).__name__} needs rows in memory, because each row is in several folds. Load the rows, or"
+                " search on a sample of them."
+            )
+        self.n_features_in_ = estimator.n_features_in_
+        if hasattr(estimator, "feature_names_in_"):
+            self.feature_names_in_ = estimator.feature_names_in_
+        estimator._learn_classes(examples)
+        self._classes = getattr(estimator, "classes_", None)
+        model, encoder = estimator._model_and_encoder(examples)
+        encoded = examples.encode_targets(encoder)
+        target = self._kernel_targets(encoded.target)
+        generator = check_random_state(self.random_state)
+        cv = check_cv(self.cv, examples.y, classifier=hasattr(estimator, "classes_"))
+        hold_out = functools.partial(self._hold_out, estimator, encoded, generator) if self.early_stopping else None
+        folds = make_folds(cv.split(examples.x, examples.y, groups), examples.n_rows, hold_out)
+        self._check_targets(estimator, folds, examples.y)
+        problem = Problem(
+            n_features=model.n_features,
+            n_classes=len(getattr(estimator, "classes_", ())),
+            n_outputs=model.n_outputs,
+            dtype=model.dtype,
+            sparse=model.sparse,
+            schedule=self.learning_rate,
+            power_t=float(self.power_t),
+            fit_intercept=bool(self.fit_intercept),
+            loss_parameters={
+                name: float(getattr(self, name)) for name in ("epsilon", "quantile") if hasattr(self, name)
+            },
+        )
+        self._check_memory(problem, settings, folds)
+        seed = draw_seed(generator) if self.shuffle else 0
+        n_threads = count_threads(self.n_jobs, "threads", type(self).__name__)
+        weights = {
+            number: np.stack(
+                [self._fold_class_weights(setting, train, estimator, examples.y) for train in folds.train], axis=1
+            )
+            for number, setting in enumerate(settings)
+        }
+        blocks = make_blocks(problem, settings, folds, weights, n_threads)
+        source = InMemoryData(examples.x, target=target, factor=encoded.factor).source(bool(self.shuffle))
+        search = ColumnSearch(
+            blocks,
+            folds,
+            self._passes(),
+            (len(settings), folds.n_folds),
+            functools.partial(self._scores_of, settings, estimator, examples),
+            lambda block, models, rows: self._column_scores(
+                block, block.decision(models, examples.x[rows]), target[rows]
+            ),
+            to_stdout if self.verbose else lambda text: None,
+        )
+        result = search.run(source.split(1, seed)[0], seed, n_threads)
+        self._set_results(settings, result)
+        self._set_best(settings[self.best_index_], result, estimator, X, y, sample_weight)
+        return self
+
+    def _kernel_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets in the kernels' form."""
+        return target
+
+    def _passes(self) -> Passes:
+        return Passes(
+            int(self.max_iter),
+            self.tol,
+            int(self.n_iter_no_change),
+            self.learning_rate == "adaptive",
+            bool(self.early_stopping),
+            bool(self.halving),
+        )
+
+    def _hold_out(
+        self, estimator: Any, encoded: InMemoryData, generator: Any, train: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Split the training rows of a fold as ``SGDClassifier`` does for early stopping."""
+        weight = encoded.factor[train] if encoded.factor.size else encoded.factor
+        kept, decides = validation_rows(estimator, generator, encoded.target[train], weight)
+        return train[kept], train[decides]
+
+    def _scores_of(
+        self,
+        settings: list[Setting],
+        estimator: Any,
+        examples: InMemoryData,
+        block: ColumnBlock,
+        models: np.ndarray,
+        rows: np.ndarray,
+    ) -> np.ndarray:
+        """Return the scores of models on test rows; minus infinity for models that have diverged."""
+        decision = block.decision(models, examples.x[rows])
+        scores = np.full(len(models), -np.inf)
+        finite = np.isfinite(decision).all(axis=(0, 2))
+        if self.scoring is None:
+            with np.errstate(all="ignore"):
+                scores[finite] = self._default_scores(block, decision[:, finite], examples.y[rows])
+            return scores
+        scorer = self.scoring if callable(self.scoring) else get_scorer(self.scoring)
+        for place in np.flatnonzero(finite):
+            fitted = self._fitted(
+                estimator, settings[block.settings[models[place]]], *block.coefficients(models[place])
+            )
+            scores[place] = scorer(fitted, examples.x[rows], examples.y[rows])
+        return scores
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> list[Setting]:
+        """Raise for an invalid parameter; return the settings."""
+        for name in ("fit_intercept", "shuffle", "early_stopping", "refit", "halving"):
+            param_validation.check_flag(self, name)
+        param_validation.check_choice(self, "learning_rate", SCHEDULES)
+        param_validation.check_number(self, "max_iter", 1, whole=True)
+        param_validation.check_number(self, "tol", 0, optional=True)
+        param_validation.check_number(self, "n_iter_no_change", 1, whole=True)
+        param_validation.check_number(self, "validation_fraction", 0, 1, closed="neither")
+        param_validation.check_number(self, "power_t", -np.inf, closed="neither")
+        param_validation.check_number(self, "epsilon", 0)
+        param_validation.check_number(self, "max_memory", 0, optional=True, closed="neither")
+        param_validation.check_number(self, "n_jobs", -np.inf, whole=True, optional=True, closed="neither")
+        param_validation.check_verbose(self)
+        param_validation.check_random_state(self)
+        if self.scoring is not None and not callable(self.scoring):
+            try:
+                get_scorer(self.scoring)
+            except (ValueError, TypeError) as error:
+                raise InvalidArgumentError(
+                    f"The 'scoring' parameter of {type(self).__name__} must be None, a name of scikit-learn's scorers"
+                    f" or a callable. Got {self.scoring!r} instead."
+                ) from error
+        settings = make_settings(self, losses.names(self._serves))
+        self._check_joint(settings)
+        return settings
+
+    def _check_joint(self, settings: list[Setting]) -> None:
+        """Raise if losses with different numbers of columns are mixed."""
+        names = sorted({setting.loss for setting in settings})
+        if len({losses.describe(name).joint for name in names}) > 1:
+            raise InvalidArgumentError(
+                f"The 'losses' parameter of {type(self).__name__} mixes 'softmax' with one-against-all losses: {names}."
+                " Search over one family at a time."
+            )
+
+    def _check_memory(self, problem: Problem, settings: list[Setting], folds: Folds) -> None:
+        """Raise if the weights of all models need more memory than allowed."""
+        needed, one = memory_bytes(problem, settings, folds.n_folds)
+        limit = available_bytes() if self.max_memory is None else float(self.max_memory)
+        if self.verbose:
+            to_stdout(f"-- {len(settings)} settings x {folds.n_folds} folds: {needed / 1e6:,.1f} MB of weights")
+        if needed > limit:
+            fit = int(limit // (one * folds.n_folds))
+            raise InvalidArgumentError(
+                f"{len(settings)} settings with {folds.n_folds} folds need {needed / 1e6:,.0f} MB of weights, and"
+                f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {limit / 1e6:,.0f} MB."
+                f" {fit} settings fit with these folds. Try fewer, or raise max_memory."
+            )
+
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    def _set_results(self, settings: list[Setting], result: SearchResult) -> None:
+        scores = np.where(np.isnan(result.scores), -np.inf, result.scores)
+        finite = np.isfinite(scores).all(axis=1)
+        means = np.where(finite, scores.mean(axis=1), -np.inf)
+        # a setting that was dropped is worse than all that stayed longer
+        order = means if not result.halved_after.any() else _rank_keys(means, result.halved_after)
+        found: dict[str, Any] = {"params": [dict(setting.varied) for setting in settings]}
+        for name in self._names:
+            values = [setting.varied.get(name) for setting in settings]
+            if any(name in setting.varied for setting in settings):
+                column = np.ma.masked_all(len(settings), dtype=object)
+                column[:] = values
+                found[f"param_{name}"] = column
+        for fold in range(scores.shape[1]):
+            found[f"split{fold}_test_score"] = scores[:, fold]
+        found["mean_test_score"] = means
+        with np.errstate(invalid="ignore"):
+            found["std_test_score"] = np.where(finite, scores.std(axis=1), np.nan)
+        found["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
+        found["n_iter"] = result.n_iter.mean(axis=1)
+        if self.halving:
+            found["halved_after"] = result.halved_after
+        self.cv_results_: dict[str, Any] = found
+        self.scores_: np.ndarray = scores
+        self.n_splits_: int = scores.shape[1]
+        self.best_index_: int = int(np.argmax(order))
+        self.best_score_: float = float(means[self.best_index_])
+        self.best_params_: dict[str, Any] = dict(settings[self.best_index_].varied)
+        if not np.isfinite(self.best_score_):
+            raise InvalidArgumentError(
+                "All settings diverged. Give smaller etas, larger alphas (with learning_rate='optimal'), or scale the"
+                " features."
+            )
+
+    def _set_best(
+        self, setting: Setting, result: SearchResult, estimator: Any, X: Any, y: Any, sample_weight: Any
+    ) -> None:
+        """Fit the best setting to all rows; after an interruption take the mean of its folds."""
+        if result.interrupted:
+            warn(
+                f"The search was interrupted after {int(result.n_iter.max())} passes. The model is the mean of the best"
+                " setting's folds so far.",
+                FitInterruptedWarning,
+            )
+            folds = [result.coefficients[self.best_index_, fold] for fold in range(self.n_splits_)]
+            coef, intercept = (np.mean(parts, axis=0) for parts in zip(*folds, strict=True))
+            self.best_estimator_: Any = self._fitted(estimator, setting, coef, intercept)
+        elif self.refit:
+            self.best_estimator_ = self._estimator(setting).fit(X, y, sample_weight=sample_weight)
+        else:
+            vars(self).pop("best_estimator_", None)
+
+    def _estimator(self, setting: Setting | None = None) -> Any:
+        """Return an estimator with a setting, or with any."""
+        estimator = self._new_estimator()
+        if setting is None:
+            return estimator.set_params(loss=next(iter(self.losses)))
+        values = {
+            "loss": setting.loss,
+            "penalty": setting.penalty,
+            "alpha": setting.alpha,
+            "l1_ratio": setting.l1_ratio,
+        }
+        values |= {"eta0": setting.eta0}
+        if "class_weight" in estimator.get_params():
+            values["class_weight"] = setting.class_weight
+        return estimator.set_params(**values)
+
+    def _fitted(self, estimator: Any, setting: Setting, coef: np.ndarray, intercept: np.ndarray) -> Any:
+        """Return an estimator with given coefficients."""
+        fitted = self._estimator(setting)
+        for name in ("n_features_in_", "feature_names_in_", "classes_"):
+            if hasattr(estimator, name):
+                setattr(fitted, name, getattr(estimator, name))
+        vars(fitted).update(fitted._coef_attributes(coef, intercept))
+        return fitted
+
+
+def _rank_keys(means: np.ndarray, halved_after: np.ndarray) -> np.ndarray:
+    """Return numbers that order settings by how long they stayed, then by their mean score."""
+    stayed = np.where(halved_after == 0, np.iinfo(np.int64).max, halved_after)
+    keys = np.empty(len(means))
+    keys[np.lexsort((means, stayed))] = np.arange(len(means))
+    # a setting that diverged is never the best
+    return np.where(np.isfinite(means), keys, -1.0)

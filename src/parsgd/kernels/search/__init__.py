@@ -1,0 +1,1 @@
+"""Compiled SGD of many linear models at once."""
