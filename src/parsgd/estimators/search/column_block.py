@@ -14,6 +14,7 @@ from parsgd.utils import first_use
 
 # Weights are stored as scale * w; a smaller scale is multiplied into the weights.
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
+_ROWS_OF_WEIGHTS = 4096
 # As in scikit-learn, where the intercept changes far more often than a weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
 
@@ -94,7 +95,8 @@ class ColumnBlock:
         self.columns = columns.Columns(
             loss=losses.BuiltinLoss(self.described.code, self._loss_parameter()),
             schedule=getattr(schedules, problem.schedule.upper()),
-            power_t=problem.power_t,
+            powers=np.zeros(0),
+            first_step=0.0,
             fit_intercept=problem.fit_intercept,
             intercept_decay=_SPARSE_INTERCEPT_DECAY if problem.sparse and not problem.adagrad else 1.0,
             has_l2=self.has_l2,
@@ -114,6 +116,11 @@ class ColumnBlock:
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int, kinds: np.ndarray) -> None:
         """Make the steps on ``order[start:stop]``."""
         tiles = first_use.kernels("linear.row_ops_multi").ManyTiles()
+        if self.problem.schedule == "invscaling":
+            # powers take longer than the rest of a step, and columns share them
+            steps = self.state[first_use.kernels("search.columns").STEP]
+            numbers = np.arange(steps.min(), steps.max() + (stop - start) + 1.0)
+            self.columns = self.columns._replace(powers=numbers**-self.problem.power_t, first_step=float(steps.min()))
         where = (*rows, order, start, stop, kinds, self.w)
         if self.problem.adagrad:
             kernel = first_use.kernels("search.column_adagrad").run_adagrad_columns
@@ -123,8 +130,11 @@ class ColumnBlock:
             tiny = _TINY_SCALE[self.problem.dtype]
             kernel(*where, self.applied, self.margins, self.work, tiles, tiny, self.state, self.columns)
 
-    def end_pass(self) -> np.ndarray:
-        """Apply what is pending, and return the mean objective of the pass for each column."""
+    def end_pass(self, objective: bool = True) -> np.ndarray:
+        """Apply what is pending, and return the mean objective of the pass for each column.
+
+        Without ``objective`` it is the mean loss, without the penalty, which needs a pass over the weights.
+        """
         fields, n = first_use.kernels("search.columns"), self.n_columns
         if self.problem.adagrad and self.applied.size:
             apply = first_use.kernels("search.column_adagrad").apply_all_penalties
@@ -135,21 +145,26 @@ class ColumnBlock:
             if self.described.joint:
                 # the first column has the loss of the model
                 losses = np.repeat(losses[:: self.problem.n_outputs], self.problem.n_outputs)
-            objective = losses + self._penalties()
+            total = losses + self._penalties() if objective else losses
         self.state[[fields.LOSS, fields.EXAMPLES]] = 0.0
         self.state[fields.LOSS_FACTOR] = 1.0
-        return np.where(np.isnan(objective), np.inf, objective)
+        return np.where(np.isnan(total), np.inf, total)
 
     def _penalties(self) -> np.ndarray:
         """Return the penalty of each column."""
-        weights, columns, n = self.weights(), self.columns, self.n_columns
+        weights, columns, n = self._matrix(self.w), self.columns, self.n_columns
         if not (self.has_l1 or self.has_l2):
             return np.zeros(n)
-        squares = np.einsum("jk,jk->k", weights, weights, dtype=np.float64)
-        values = 0.5 * (1.0 - columns.l1_ratio[:n]) * squares
-        if self.has_l1:
-            values += columns.l1_ratio[:n] * np.abs(weights).sum(axis=0, dtype=np.float64)
-        return columns.alpha[:n] * values
+        scale = self.state[first_use.kernels("search.columns").SCALE]
+        # blocks of rows, so that float64 copies stay small
+        squares, sums = np.zeros(len(scale)), np.zeros(len(scale))
+        for begin in range(0, len(weights), _ROWS_OF_WEIGHTS):
+            part = weights[begin : begin + _ROWS_OF_WEIGHTS].astype(np.float64)
+            squares += np.einsum("jk,jk->k", part, part)
+            if self.has_l1:
+                sums += np.abs(part).sum(axis=0)
+        values = 0.5 * (1.0 - columns.l1_ratio) * squares * scale**2 + columns.l1_ratio * sums * scale
+        return (columns.alpha * values)[:n]
 
     # -- results -------------------------------------------------------------------------------------------------------
 
@@ -175,10 +190,11 @@ class ColumnBlock:
 
     def decision(self, models: np.ndarray, X: Any) -> np.ndarray:
         """Return the decision values ``(n_rows, n_models, n_outputs)``."""
-        columns = self.columns_of(models)
-        intercept = self.state[first_use.kernels("search.columns").INTERCEPT, columns]
+        columns, fields = self.columns_of(models), first_use.kernels("search.columns")
+        scale, intercept = self.state[fields.SCALE, columns], self.state[fields.INTERCEPT, columns]
         with np.errstate(all="ignore"):
-            found = np.asarray(X @ np.ascontiguousarray(self.weights(columns))) + intercept
+            # the product with all columns reads the weights in place; a copy of some would take longer
+            found = np.asarray(X @ self._matrix(self.w))[:, columns] * scale + intercept
         return found.reshape(X.shape[0], len(models), self.problem.n_outputs)
 
     def coefficients(self, model: int) -> tuple[np.ndarray, np.ndarray]:

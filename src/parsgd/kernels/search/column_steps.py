@@ -109,13 +109,8 @@ def set_rates(columns: Columns, trains: np.ndarray, state: np.ndarray, rates: np
         for k in range(rates.shape[0]):
             rates[k] = 1.0 / (columns.alpha[k] * (columns.optimal_start[k] + state[STEP, k] - 1.0))
     elif columns.schedule == INVSCALING:
-        step, power = 0.0, 0.0
         for k in range(rates.shape[0]):
-            # columns of one fold are adjacent and have made the same number of steps
-            if state[STEP, k] != step:
-                step = state[STEP, k]
-                power = step**-columns.power_t
-            rates[k] = columns.eta0[k] * power
+            rates[k] = columns.eta0[k] * columns.powers[U(state[STEP, k] - columns.first_step)]
     else:
         for k in range(rates.shape[0]):
             rates[k] = columns.eta0[k]

@@ -28,6 +28,7 @@ N_FIELDS = 9
 class Columns(NamedTuple):
     """Hyperparameters of the columns, arrays ``(n_columns,)`` of float64, and settings that they share.
 
+    ``powers``: ``t^-power_t`` of the inverse scaling schedule for the steps ``first_step``, ``first_step + 1``, ...
     ``l1_ratio``: share of l1 in the penalty.  ``optimal_start``: t0 of the optimal schedule.  ``signs`` and
     ``class_weights`` ``(n_classes, n_columns)``: target and weight of a column for a row of a class; not used for
     regression.  ``trains (n_kinds, n_columns)``: 1 if the column trains on rows of the kind, else 0.  ``n_joint``:
@@ -36,7 +37,8 @@ class Columns(NamedTuple):
 
     loss: Any
     schedule: int
-    power_t: float
+    powers: np.ndarray
+    first_step: float
     fit_intercept: bool
     intercept_decay: float
     has_l2: bool
