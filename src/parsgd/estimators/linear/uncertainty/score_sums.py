@@ -32,7 +32,7 @@ class ScoreSums:
 
     ``n_rows`` counts all rows, as the penalty does. ``used (n_outputs,)`` counts the rows with a positive weight and
     curvature. ``rarer (n_outputs,)`` counts those of the rarer class; for a regression it is ``used``. Residuals
-    ``y - p`` are kept for one output only.
+    ``y - p (n_rows,)`` are those of a regression whose predictions are decision values.
     """
 
     hessian: np.ndarray
@@ -70,7 +70,7 @@ def sum_scores(
         counts = (factor > 0) & (curvature > 0)
         used += counts.sum(axis=0)
         sides += [((factor > 0) & side).sum(axis=0) for side in (targets > 0, targets <= 0)]
-        if n_outputs == 1 and not classes:
+        if not classes and model.described_loss.inverse_link is None:
             residuals.append(targets[:, 0] - decision[:, 0])
             kept_weights.append(factor[:, 0])
         n_rows += len(y)

@@ -69,8 +69,8 @@ class UncertainLinear:
             The weights of the fit, >= 0.
         correct : bool, default=False
             First make Newton steps on the objective, at most 5, until they are below 0.01 standard errors. This
-            **changes** ``coef_`` and ``intercept_``, and deletes the averages from which ``partial_fit`` would
-            continue. Every step needs a pass over the rows; from an averaged state one or two are typical.
+            **changes** ``coef_``, ``intercept_`` and the averages from which ``partial_fit`` continues. Every step
+            needs a pass over the rows; from an averaged state one or two are typical.
 
         Returns
         -------
@@ -155,10 +155,13 @@ class UncertainLinear:
         return np.stack([coef - half, coef + half], axis=-1)
 
     def _move(self, steps: np.ndarray) -> None:
-        """Add steps ``(n_outputs, n_features + 1)`` to the parameters; partial_fit will start from the result."""
+        """Add steps ``(n_outputs, n_features + 1)`` to the parameters; partial_fit continues from the result."""
         self.coef_ = (dense(self.coef_) + steps[:, :-1].reshape(self.coef_.shape)).astype(self.coef_.dtype)
         self.intercept_ = (self.intercept_ + steps[:, -1]).astype(self.intercept_.dtype)
-        forget(self, "_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+        for name in ("standard", "average"):
+            if f"_{name}_coef" in vars(self):
+                vars(self)[f"_{name}_coef"] = self.coef_.reshape(steps[:, :-1].shape).copy()
+                vars(self)[f"_{name}_intercept"] = self.intercept_.copy()
 
     def _sandwiches(
         self, model: Linear, examples: Examples, names: list[str], who: str
