@@ -24,7 +24,7 @@ from stored_study import Stored, StoredStudy
 from uncertainty_runs import LEVEL, RATES, WORKERS, Cell, measure_cell, measure_early
 
 from benchmarks.markdown import table
-from parsgd.estimators.linear.uncertainty.sandwich import MAX_SHIFT, MIN_ROWS_PER_COEFFICIENT
+from parsgd.estimators.linear.uncertainty.refusals import MAX_SHIFT, MIN_ROWS_PER_COEFFICIENT
 from parsgd.utils import blas_threads
 
 STUDY = StoredStudy("uncertainty", one_core=True, generated=True, libraries=("parsgd", "numpy", "scipy"))

@@ -10,7 +10,7 @@ from scipy import optimize, sparse, special, stats
 import parsgd
 from parsgd import SGDClassifier, SGDOneClassSVM, SGDRegressor
 from parsgd.errors import InvalidArgumentError, ModelFileError
-from parsgd.estimators.linear.uncertainty import sandwich
+from parsgd.estimators.linear.uncertainty import refusals
 from parsgd.estimators.linear.uncertainty.uncertain_linear import UNCERTAINTY
 from parsgd.kernels import losses
 
@@ -265,7 +265,7 @@ def test_a_penalty_is_refused_above_the_alpha_in_the_message():
     model = estimator("squared_error", penalty="l2", alpha=0.1).fit(X, y)
     with pytest.raises(InvalidArgumentError, match=r"with alpha of at most (\S+) \(it is 0.1\)") as error:
         model.estimate_uncertainty(X, y, correct=True)
-    allowed = 0.8 * float(str(error.value).split("at most ")[-1].split()[0])
+    allowed = float(str(error.value).split("at most ")[-1].split()[0])
     model.set_params(alpha=allowed).fit(X, y).estimate_uncertainty(X, y, correct=True)
     refused("the penalty moves", model.set_params(alpha=4 * allowed).fit(X, y), X, y, correct=True)
 
@@ -304,6 +304,11 @@ def test_collinear_and_constant_columns_are_refused_by_name():
     refused("column 3 is 0 in every row", estimator("squared_error").fit(empty, y), empty, y)
 
 
+def test_columns_whose_squares_overflow_are_refused():
+    X, y = problem()
+    refused("overflow", estimator("squared_error", eta0=1e-300).fit(X, y), X * 1e200, y)
+
+
 def test_few_rows_are_refused():
     X, y = problem(n=39)
     refused("at least 40 rows, 10 per coefficient", estimator("squared_error").fit(X, y), X, y)
@@ -321,7 +326,7 @@ def test_large_matrices_are_refused_before_work():
     with pytest.raises(InvalidArgumentError, match=r"at most ([\d,]+) fit") as error:
         model.estimate_uncertainty(X, np.zeros(3))
     largest = int(str(error.value).split("at most ")[2].split(" fit")[0].replace(",", ""))
-    sandwich.check_memory(largest, 1, "SGDRegressor")
+    refusals.check_memory(largest, 1, "SGDRegressor")
     assert 7 * 8 * (largest + 1) ** 2 <= 2**30 < 7 * 8 * (largest + 2) ** 2
 
 

@@ -14,11 +14,13 @@ from parsgd.estimators import streaming
 from parsgd.estimators.fitted.attribute_checks import is_number, problems_of_array
 from parsgd.estimators.fitted.transaction import forget, snapshot, transactional
 from parsgd.estimators.kinds import dense
-from parsgd.estimators.linear.uncertainty import sandwich
+from parsgd.estimators.linear.uncertainty import refusals
+from parsgd.estimators.linear.uncertainty.sandwich import Sandwich, sandwich
 from parsgd.estimators.linear.uncertainty.score_sums import Block, ScoreSums, row_blocks, sum_scores
 from parsgd.estimators.training_data import Examples, InMemoryData, StreamedData
 from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.models.linear.linear_model import Linear
+from parsgd.utils.floating import silent
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,6 +42,7 @@ class UncertainLinear:
     """Mixin of linear estimators whose coefficients have standard errors."""
 
     @transactional
+    @silent()
     def estimate_uncertainty(
         self,
         X: MatrixLike,
@@ -112,8 +115,8 @@ class UncertainLinear:
         self._check_arguments()
         who = type(self).__name__
         n_outputs = 1 if self.coef_.ndim == 1 else self.coef_.shape[0]
-        _check_supported(self, who)
-        sandwich.check_memory(self.n_features_in_, n_outputs, who)
+        refusals.check_supported(self, who)
+        refusals.check_memory(self.n_features_in_, n_outputs, who)
         examples = self._examples(X, y, sample_weight, reset=False)
         model, encoder = self._model_and_encoder(examples)
         examples = examples.encode_targets(encoder)
@@ -125,7 +128,7 @@ class UncertainLinear:
             self._move(np.stack([each.step for each in found]))
             sums, found = self._sandwiches(model, examples, names, who)
         for each in found:
-            sandwich.check_distance(each, _l2(self), names, who)
+            refusals.check_distance(each, _l2(self), names, who)
         std = np.stack([each.std for each in found])
         covariance = np.stack([each.covariance for each in found])
         p = self.n_features_in_ + int(model.fit_intercept)
@@ -165,15 +168,15 @@ class UncertainLinear:
 
     def _sandwiches(
         self, model: Linear, examples: Examples, names: list[str], who: str
-    ) -> tuple[ScoreSums, list[sandwich.Sandwich]]:
+    ) -> tuple[ScoreSums, list[Sandwich]]:
         """Compute the sums at the current parameters, and the covariance of each output."""
         coef = dense(self.coef_).astype(np.float64).reshape(model.n_outputs, -1)
         intercept = np.broadcast_to(np.asarray(self.intercept_, dtype=np.float64), (model.n_outputs,))
         classes = hasattr(self, "classes_")
         sums = sum_scores(model, coef, intercept, _blocks(examples, who), classes=classes)
-        sandwich.check_rows(sums, coef.shape[1] + int(model.fit_intercept), who, classes)
+        refusals.check_rows(sums, coef.shape[1] + int(model.fit_intercept), who, classes)
         penalty = _l2(self)
-        return sums, [sandwich.sandwich(sums, k, penalty, coef[k], names, who) for k in range(model.n_outputs)]
+        return sums, [sandwich(sums, k, penalty, coef[k], names, who) for k in range(model.n_outputs)]
 
     @streaming.blockwise
     def _decision_and_std(self, X: MatrixLike) -> np.ndarray:
@@ -293,28 +296,6 @@ class UncertainClassifier(UncertainLinear):
         if kind == "probability":
             interval = special.expit(interval)
         return interval[:, 0] if n_outputs == 1 else interval
-
-
-def _check_supported(estimator: Any, who: str) -> None:
-    """Raise for a loss or penalty without valid intervals."""
-    loss = estimator._described_loss
-    if loss.joint:
-        raise InvalidArgumentError(
-            f"{who}: loss={estimator.loss!r} determines differences of the classes' coefficients only, so they have no"
-            " standard errors. Use loss='log_loss'."
-        )
-    if loss.curvature is None:
-        others = ("log_loss", "squared_hinge") if hasattr(estimator, "classes_") else ("squared_error", "huber")
-        raise InvalidArgumentError(
-            f"{who}: loss={loss.name!r} has no second derivative, which standard errors need."
-            f" Use {' or '.join(others)}."
-        )
-    l1 = {"l1": 1.0, "elasticnet": estimator.l1_ratio or 0.0}.get(estimator.penalty, 0.0)
-    if l1 > 0 and estimator.alpha > 0:
-        raise InvalidArgumentError(
-            f"{who}: penalty={estimator.penalty!r} selects features, and intervals after a selection are not valid."
-            " Fit with penalty=None or 'l2'."
-        )
 
 
 def _l2(estimator: Any) -> float:
