@@ -80,14 +80,19 @@ def check_distance(found: Sandwich, penalty: float, names: list[str], who: str) 
         return
     if step.max() <= MAX_SHIFT:
         raise InvalidArgumentError(
-            f"{who}: the penalty moves the coefficient of {names[at]} by {shift[at]:.2g} standard errors; at most"
+            f"{who}: the penalty moves {_parameter(names, at)} by {shift[at]:.2g} standard errors; at most"
             f" {MAX_SHIFT} is allowed, because intervals do not contain this bias. Fit with penalty=None, or with alpha"
             f" of at most {0.8 * penalty * MAX_SHIFT / shift[at]:.2g} (it is {penalty:g})."
         )
     at = int(np.argmax(step))
     raise InvalidArgumentError(
-        f"{who}: the coefficient of {names[at]} is {step[at]:.2g} standard errors from the optimum for these rows; at"
+        f"{who}: {_parameter(names, at)} is {step[at]:.2g} standard errors from the optimum for these rows; at"
         f" most {MAX_SHIFT} is allowed. Fit with average=True, another rate or more passes, or pass correct=True,"
         " which makes Newton steps. Pass all rows of the fit and no others; early_stopping=True holds some of them"
         " out."
     )
+
+
+def _parameter(names: list[str], at: int) -> str:
+    """Return the name of a parameter; the last one is the intercept."""
+    return names[at] if at == len(names) - 1 else f"the coefficient of {names[at]}"
