@@ -62,14 +62,14 @@ with new rows, so the binomial error of a coverage of {level:.0%} is {error:.1%}
 - **Rows** are normal. In `independent` the features are independent. In all other designs their correlation is
   `0.5^abs(i - j)`. `heteroscedastic` has noise of variance `(1 + 3 x_1^2) / 4`. In `misspecified` the true score has a
   term in `x_1^2` that the model lacks, so the best coefficients are those with the least expected loss.
-- **Fits** have no penalty, and `average` starts after the first pass. They make {passes} passes, with fewer rows 100
-  and with the most rows 10, with `learning_rate="invscaling"`, `power_t=0.5`.
+- **Fits** have no penalty, and `average` starts after the first pass. They make {passes} passes, 100 with
+  few rows and 10 with 50,000 rows, with `learning_rate="invscaling"` and `power_t=0.5`.
 - **Coverage** is that of {level:.0%} intervals, over all coefficients and the intercept, and of the first coefficient,
   which heteroscedastic noise and the missing term affect most. The goal is 93 to 97 %.
 - **Length** is relative to the ideal one: 2 x 1.96 standard deviations of the exact estimates (least squares, maximum
   likelihood) over the repetitions.
-- **Plug-in** intervals are those of `estimate_uncertainty`, the share in brackets was refused. **Corrected** ones are
-  those with `correct=True`. **Classical** ones are computed at the exact optimum, and assume that the model is true.
+- **Plug-in** intervals are those of `estimate_uncertainty`. The share in brackets was refused, and coverage is that of the
+  others. **Corrected** ones are those with `correct=True`. **Classical** ones are computed at the exact optimum, and assume that the model is true.
 
 {about}
 
@@ -114,7 +114,7 @@ test refuses a state that is over {shift} standard errors from the optimum in an
 def show(method: dict[str, Any], which: str = "coverage") -> str:
     """Return a coverage in percent, with the share of refusals if there were any."""
     value = method[which]
-    refused = f" ({method['refused']:.0%})" if method["refused"] > 0 else ""
+    refused = f" ({method['refused']:.1%})" if method["refused"] > 0 else ""
     return ("none" if value is None or math.isnan(value) else f"{value:.1%}") + refused
 
 
