@@ -68,8 +68,9 @@ with new rows, so the binomial error of a coverage of {level:.0%} is {error:.1%}
   which heteroscedastic noise and the missing term affect most. The goal is 93 to 97 %.
 - **Length** is relative to the ideal one: 2 x 1.96 standard deviations of the exact estimates (least squares, maximum
   likelihood) over the repetitions.
-- **Plug-in** intervals are those of `estimate_uncertainty`. The share in brackets was refused, and coverage is that of the
-  others. **Corrected** ones are those with `correct=True`. **Classical** ones are computed at the exact optimum, and assume that the model is true.
+- **Plug-in** intervals are those of `estimate_uncertainty`. The share in brackets was refused, and coverage is that of
+  the others. **Corrected** ones are those with `correct=True`. **Classical** ones are computed at the exact optimum, and
+  assume that the model is true.
 
 {about}
 
