@@ -69,7 +69,7 @@ with new rows, so the binomial error of a coverage of {level:.0%} is {error:.1%}
 - **Length** is relative to the ideal one: 2 x 1.96 standard deviations of the exact estimates (least squares, maximum
   likelihood) over the repetitions.
 - **Plug-in** intervals are those of `estimate_uncertainty`. The share in brackets was refused, and coverage is that of
-  the others. **Corrected** ones are those with `correct=True`. **Classical** ones are computed at the exact optimum, and
+  the others. **Corrected** ones are those with `correct=True`. **Classical** ones are computed at the exact optimum and
   assume that the model is true.
 
 {about}
