@@ -28,11 +28,13 @@ class StoredStudy:
 
     ``name`` is that of the script.  The readings are in ``studies/readings/NAME.json``, and observations, written by
     hand, in the ``.md`` file beside them.  The page is ``docs/results/NAME.md`` with dashes for underscores.
-    ``libraries`` are those whose versions the page names, if they are installed.
+    ``generated`` studies need no real data.  ``libraries`` are those whose versions the page names, if they are
+    installed.
     """
 
     name: str
     one_core: bool = False
+    generated: bool = False
     libraries: tuple[str, ...] = ("parsgd", "numpy", "numba", "scikit-learn")
 
     @property
@@ -65,7 +67,7 @@ class StoredStudy:
         given = parser.parse_args(arguments)
         if given.quick and None in (given.stored, given.out):
             parser.error("--quick needs --stored and --out, because it measures nothing")
-        if given.folder is None and not (given.quick or given.page_only):
+        if given.folder is None and not (self.generated or given.quick or given.page_only):
             parser.error("a folder of real data is needed, except with --quick and --page-only")
         given.stored, given.out = given.stored or self.stored, given.out or self.page
         given.folder = None if given.quick else given.folder
@@ -94,7 +96,8 @@ class StoredStudy:
         cores = "one core" if self.one_core else f"{machine.cores()} cores"
         where = f"{machine.processor()}, {cores}, {number(machine.memory_bytes() / 1e9)} GB"
         text = f"{datetime.now(UTC):%Y-%m-%d}, {where},\nPython {sys.version.split()[0]}, {names}."
-        command = f"python studies/{self.name}.py DATA_FOLDER --only {part}"
+        data = "" if self.generated else " DATA_FOLDER"
+        command = f"python studies/{self.name}.py{data} --only {part}"
         return {"text": text, "commit": machine.commit(), "seconds": round(seconds, 1), "command": command}
 
     def write(self, given: argparse.Namespace, stored: Stored, page: Callable[[Stored, str], str]) -> None:

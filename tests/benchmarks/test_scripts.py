@@ -64,3 +64,10 @@ def test_batches_are_measured_and_compared(capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2 + 7
     assert all(line.count("|") == 7 for line in lines)
+
+
+@pytest.mark.slow
+def test_calibration_is_measured_with_both_libraries(capsys):
+    importlib.import_module("benchmarks.single.calibration").main(["--quick"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| parsgd", "| scikit-learn"))]
+    assert len(rows) == 2 * 2 * 7

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parsgd.kernels import loss_curvatures as curvatures
 from parsgd.kernels.linear.hyperparams import NEGLIGIBLE
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class Loss:
         None: LinearSVC or LinearRegression, which predict from decision values.
     from_sklearn : tuple of str
         scikit-learn's estimators that continue with this loss.
+    curvature : callable or None
+        ``(parameter, y, p) -> second derivative in p``, on arrays. At a kink of the gradient it is that of either side.
+        None: the gradient jumps, or the derivative is not known.
     user : UserLoss or None
         A user's loss.
     """
@@ -104,6 +108,7 @@ class Loss:
     probability: Probability | None = None
     to_sklearn: str | None = None
     from_sklearn: tuple[str, ...] = ()
+    curvature: Callable[[float, np.ndarray, np.ndarray], np.ndarray] | None = None
     user: UserLoss | None = None
 
     @property
@@ -244,13 +249,32 @@ _BOTH = (CLASSIFIER, REGRESSOR)
 BUILTIN = (
     Loss("hinge", hinge, (CLASSIFIER, ONE_CLASS), parameter=1.0, to_sklearn=SGD),
     Loss(
-        "squared_hinge", squared_hinge, (CLASSIFIER,), gradient_grows=True, to_sklearn=SGD, from_sklearn=("LinearSVC",)
+        "squared_hinge",
+        squared_hinge,
+        (CLASSIFIER,),
+        gradient_grows=True,
+        to_sklearn=SGD,
+        from_sklearn=("LinearSVC",),
+        curvature=curvatures.squared_hinge,
     ),
     Loss("perceptron", hinge, (CLASSIFIER,), to_sklearn=SGD),
     Loss(
-        "log_loss", log_loss, (CLASSIFIER,), probability=LOGISTIC, to_sklearn=SGD, from_sklearn=("LogisticRegression",)
+        "log_loss",
+        log_loss,
+        (CLASSIFIER,),
+        probability=LOGISTIC,
+        to_sklearn=SGD,
+        from_sklearn=("LogisticRegression",),
+        curvature=curvatures.log_loss,
     ),
-    Loss("modified_huber", modified_huber, (CLASSIFIER,), probability=CLIPPED, to_sklearn=SGD),
+    Loss(
+        "modified_huber",
+        modified_huber,
+        (CLASSIFIER,),
+        probability=CLIPPED,
+        to_sklearn=SGD,
+        curvature=curvatures.modified_huber,
+    ),
     Loss(
         "squared_error",
         squared_error,
@@ -258,8 +282,16 @@ BUILTIN = (
         gradient_grows=True,
         to_sklearn=SGD,
         from_sklearn=("RidgeClassifier", "LinearRegression", "Ridge", "Lasso", "ElasticNet"),
+        curvature=curvatures.squared_error,
     ),
-    Loss("huber", huber, _BOTH, parameter="epsilon", to_sklearn=SGD),
+    Loss(
+        "huber",
+        huber,
+        _BOTH,
+        parameter="epsilon",
+        to_sklearn=SGD,
+        curvature=curvatures.huber,
+    ),
     Loss("epsilon_insensitive", epsilon_insensitive, _BOTH, parameter="epsilon", to_sklearn=SGD),
     Loss(
         "squared_epsilon_insensitive",
@@ -268,6 +300,7 @@ BUILTIN = (
         parameter="epsilon",
         gradient_grows=True,
         to_sklearn=SGD,
+        curvature=curvatures.squared_epsilon_insensitive,
     ),
     Loss(
         "quantile",
@@ -287,6 +320,7 @@ BUILTIN = (
         inverse_link=EXP,
         to_sklearn="PoissonRegressor",
         from_sklearn=("PoissonRegressor",),
+        curvature=curvatures.poisson,
     ),
     # log(sum_k exp(p_k)) - p_y
     Loss("softmax", None, (CLASSIFIER,), joint=True, to_sklearn="LogisticRegression"),

@@ -17,6 +17,7 @@ from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, den
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
 from parsgd.estimators.linear.sgd_base import AVERAGES, SQUARES
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
+from parsgd.estimators.linear.uncertainty.uncertain_linear import UNCERTAINTY, problems_of_uncertainty
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.kernels import losses
 from parsgd.model_io.onnx_graph import Graph
@@ -25,6 +26,7 @@ from parsgd.utils.row_arrays import rows_of
 _COEFFICIENTS = ("coef_", "intercept_", "offset_")
 # a model file sets ``sparsified`` if coef_ was sparse
 _FITTED = (*COMMON_ATTRIBUTES, *_COEFFICIENTS, *AVERAGES, *SQUARES, "sparsified")
+_UNCERTAIN = (*_FITTED, *UNCERTAINTY)
 _ONNX = {
     "SGDClassifier": linear_onnx.linear_classifier,
     "SGDRegressor": linear_onnx.linear_regressor,
@@ -42,9 +44,9 @@ class LinearKind(ModelKind):
         "SGDRegressor": "parsgd.estimators.linear.sgd_regressor:SGDRegressor",
     }
     fitted: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "SGDClassifier": (*_FITTED, "classes_"),
+        "SGDClassifier": (*_UNCERTAIN, "classes_"),
         "SGDOneClassSVM": _FITTED,
-        "SGDRegressor": _FITTED,
+        "SGDRegressor": _UNCERTAIN,
     }
     plannable: ClassVar[frozenset[str]] = frozenset({"SGDClassifier", "SGDRegressor"})
     required: ClassVar[tuple[str, ...]] = ("coef_",)
@@ -83,6 +85,7 @@ class LinearKind(ModelKind):
         for group in (AVERAGES, SQUARES):
             if 0 < sum(key in vars(estimator) for key in group) < len(group):
                 yield f"some of {', '.join(group)} are missing; all or none must be present"
+        yield from problems_of_uncertainty(estimator)
 
     def check_plannable(self, estimator: Any) -> None:
         if base_name(estimator) not in self.plannable:

@@ -24,6 +24,7 @@ from parsgd.estimators.linear.linear_validation import BLOCK_UNIT, r2, validatio
 from parsgd.estimators.linear.own_loss import name_user_loss
 from parsgd.estimators.linear.sgd_params import SGDParams
 from parsgd.estimators.linear.two_classes import is_one_row, set_rows
+from parsgd.estimators.linear.uncertainty.uncertain_linear import UNCERTAINTY
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.training_data import Examples, is_sparse
 from parsgd.estimators.validation import param_validation
@@ -147,6 +148,7 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         partial: bool = False,
     ) -> Self:
         """Fit to examples; ``y`` are the targets as given, for callbacks of estimators that do not use them."""
+        forget(self, *UNCERTAINTY)
         model, encoder = self._model_and_encoder(examples)
         examples = examples.encode_targets(encoder)
         coef, intercept = self._start(coef_init, intercept_init, model, examples)

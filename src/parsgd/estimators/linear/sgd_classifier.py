@@ -17,6 +17,7 @@ from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.linear.linear_validation import accuracy
 from parsgd.estimators.linear.sgd_base import BaseSGD
 from parsgd.estimators.linear.two_classes import difference, difference_in_place, with_difference
+from parsgd.estimators.linear.uncertainty.uncertain_linear import UncertainClassifier
 from parsgd.estimators.sklearn_callbacks import with_callbacks
 from parsgd.estimators.target_encoders import LabelEncoder, check_classes, class_numbers, classes_of
 from parsgd.estimators.training_data import Examples, StreamedData
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from parsgd.kernels.losses import UserLoss
 
 
-class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
+class SGDClassifier(streaming.DatasetScore, UncertainClassifier, LinearClassifierMixin, BaseSGD):
     """Linear classifiers (SVM, logistic regression, softmax) trained by parallel stochastic gradient descent.
 
     Minimizes, for each class against the rest or for all classes at once (``loss="softmax"``),
@@ -96,6 +97,8 @@ class SGDClassifier(streaming.DatasetScore, LinearClassifierMixin, BaseSGD):
         ``name``, ``why``, ``algorithm``, ``n_workers``.
     outcome_ : parsgd.errors.Outcome
         Reason why the fit ended.
+    coef_std_, intercept_std_, covariance_
+        Standard errors, after :meth:`estimate_uncertainty`.
     resumed_from_ : int or None
         With ``checkpoint``: the round from which the fit resumed; None if it started.
 

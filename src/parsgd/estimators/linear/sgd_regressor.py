@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 
 from parsgd.estimators import streaming
 from parsgd.estimators.linear.sgd_base import BaseSGD
+from parsgd.estimators.linear.uncertainty.uncertain_linear import UncertainRegressor
 from parsgd.estimators.target_encoders import ValueEncoder
 from parsgd.estimators.training_data import Examples
 from parsgd.estimators.validation import param_validation
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from parsgd.models.linear.linear_model import Linear
 
 
-class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
+class SGDRegressor(streaming.DatasetScore, UncertainRegressor, RegressorMixin, BaseSGD):
     """Linear regression trained by parallel stochastic gradient descent.
 
     Minimizes ``1/n sum_i s_i loss(y_i, x_i . w + b) + alpha ((1 - l1_ratio) / 2 |w|_2^2 + l1_ratio |w|_1)``.
@@ -48,6 +49,8 @@ class SGDRegressor(streaming.DatasetScore, RegressorMixin, BaseSGD):
     ----------
     coef_ : ndarray of shape (n_features,)
     intercept_ : ndarray of shape (1,)
+    coef_std_, intercept_std_, covariance_
+        Standard errors, after :meth:`estimate_uncertainty`.
     n_iter_, t_, history_, algorithm_, outcome_, resumed_from_
         As in :class:`parsgd.SGDClassifier`.
 
