@@ -23,7 +23,7 @@ _SPARSE_INTERCEPT_DECAY = 0.01
 class Problem:
     """What all columns share.  ``n_outputs`` columns are one model: 1, or the classes of a multi-class problem.
 
-    ``n_classes`` is 0 for a regression.
+    ``n_classes`` is 0 for a regression.  A model whose mean loss is above ``loss_limits[loss]`` has diverged.
     """
 
     n_features: int
@@ -35,6 +35,7 @@ class Problem:
     power_t: float
     fit_intercept: bool
     loss_parameters: dict[str, float]
+    loss_limits: dict[str, float]
 
     @property
     def adagrad(self) -> bool:
@@ -79,6 +80,7 @@ class ColumnBlock:
         self.state = np.zeros((fields.N_FIELDS, size))
         self.state[[fields.SCALE, fields.LOSS_FACTOR, fields.STEP]] = 1.0
         self.state[fields.LR_SCALE, : len(settings) * problem.n_outputs] = 1.0
+        self.losses = np.zeros(len(settings) * problem.n_outputs)
         self._prepare()
 
     # -- training ------------------------------------------------------------------------------------------------------
@@ -146,6 +148,7 @@ class ColumnBlock:
                 # the first column has the loss of the model
                 losses = np.repeat(losses[:: self.problem.n_outputs], self.problem.n_outputs)
             total = losses + self._penalties() if objective else losses
+        self.losses = losses
         self.state[[fields.LOSS, fields.EXAMPLES]] = 0.0
         self.state[fields.LOSS_FACTOR] = 1.0
         return np.where(np.isnan(total), np.inf, total)
@@ -165,6 +168,15 @@ class ColumnBlock:
                 sums += np.abs(part).sum(axis=0)
         values = 0.5 * (1.0 - columns.l1_ratio) * squares * scale**2 + columns.l1_ratio * sums * scale
         return (columns.alpha * values)[:n]
+
+    def diverged(self) -> np.ndarray:
+        """Return True for models ``(n_models,)`` whose loss exploded in the last pass, though it may be finite.
+
+        Gradients are clipped, which keeps the weights finite but not meaningful.
+        """
+        limit = self.problem.loss_limits.get(self.described.name, np.inf)
+        losses = self.losses.reshape(len(self.settings), -1)
+        return ~(losses <= limit).all(axis=1)
 
     # -- results -------------------------------------------------------------------------------------------------------
 
@@ -219,6 +231,7 @@ class ColumnBlock:
         self.state = state
         self.settings, self.folds = self.settings[models], self.folds[models]
         self.trains, self.class_weights = self.trains[:, models], self.class_weights[:, models]
+        self.losses = self.losses[columns]
         self._prepare()
 
     # -- arrays of the columns -----------------------------------------------------------------------------------------

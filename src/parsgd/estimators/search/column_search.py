@@ -1,8 +1,9 @@
 """Training of all settings and folds: passes over the rows, stopping, scores, and successive halving.
 
 Successive halving: Jamieson, Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
-AISTATS 2016.  After an eighth, a quarter and a half of the passes, the settings with the worse half of the mean scores
-end.
+AISTATS 2016; Maron, Moore, "Hoeffding Races", NIPS 1993.  After an eighth, a quarter and a half of the passes, settings
+with the worse half of the mean scores end, if they are worse than the best by more than four standard errors of the
+difference over the folds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from parsgd.training.stopping import StoppingRule
 _VALUES_PER_CALL = 1 << 24
 _RUNGS = (8, 4, 2)
 _FEWEST = 2
+_STANDARD_ERRORS = 4.0
 
 # decision (n_rows, n_models, n_outputs), row numbers -> scores (n_models,)
 Scorer = Callable[[ColumnBlock, np.ndarray, np.ndarray], np.ndarray]
@@ -195,14 +197,16 @@ class ColumnSearch:
         return scores
 
     def _halve(self, n_left: int, done: int) -> None:
-        """Drop the settings with the worst mean scores, so that ``n_left`` are left, ended ones included."""
+        """Drop settings that are not among the best ``n_left``, ended ones included, and are clearly worse."""
         scores = self.result.scores.copy()
         for block in self.blocks:
             self._score(block, np.arange(len(block.settings)), scores)
         means = scores.mean(axis=1)
         means[self.result.halved_after > 0] = -np.inf
-        worst = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")[n_left:]
+        order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")
+        worst = order[n_left:]
         worst = worst[self.result.halved_after[worst] == 0]
+        worst = worst[_clearly_worse(scores[order[0]], scores[worst])]
         self.result.halved_after[worst] = done
         for block in list(self.blocks):
             models = np.flatnonzero(np.isin(block.settings, worst))
@@ -237,6 +241,20 @@ class ColumnSearch:
         if self.passes.adaptive:
             picked["adaptive_from"] = rule.adaptive_from[columns]  # type: ignore[index]
         self.rules[place] = replace(rule, **picked)
+
+
+def _clearly_worse(best: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return True for rows of ``others (n, n_folds)`` that are worse than ``best`` beyond chance, or have diverged.
+
+    One fold has no standard error; there all are.
+    """
+    with np.errstate(invalid="ignore"):
+        differences = best - others
+        means = differences.mean(axis=1)
+        if others.shape[1] == 1:
+            return np.ones(len(others), dtype=bool)
+        errors = differences.std(axis=1, ddof=1) / np.sqrt(others.shape[1])
+    return (means > _STANDARD_ERRORS * errors) | ~np.isfinite(means)
 
 
 def available_bytes() -> float:

@@ -56,7 +56,8 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
     max_iter, tol, n_iter_no_change, early_stopping, validation_fraction, shuffle, power_t, fit_intercept, epsilon :
         As in :class:`parsgd.SGDClassifier`, for every setting; ``max_iter`` is 20 by default.
     halving : bool, default=False
-        Drop the worse half of the settings after an eighth, a quarter and a half of ``max_iter`` passes.
+        Drop settings of the worse half after an eighth, a quarter and a half of ``max_iter`` passes, if they are worse
+        than the best by more than four standard errors over the folds.
     refit : bool, default=True
         Fit :class:`parsgd.SGDClassifier` with the best setting to all rows.
     n_jobs : int or None, default=None
@@ -153,7 +154,7 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
             absent = np.setdiff1d(estimator.classes_, y[train])
             if len(absent):
                 raise InvalidArgumentError(
-                    f"The training rows of fold {fold} have no row of class {absent[0]!r}. Use stratified folds, fewer"
+                    f"The training rows of fold {fold} have no row of class {absent[0]}. Use stratified folds, fewer"
                     " folds, or more rows of the class."
                 )
 

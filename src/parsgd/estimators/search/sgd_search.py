@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from parsgd.estimators.search.folds import Folds, make_folds
 from parsgd.estimators.search.settings import Setting, make_settings
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.validation import param_validation
+from parsgd.estimators.validation.divergence_check import SAMPLE_ROWS, WARN_FACTOR
 from parsgd.estimators.validation.random_states import draw_seed
 from parsgd.kernels import losses
 from parsgd.utils.callers import warn
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from parsgd.estimators.validation.argument_types import MatrixLike
+    from parsgd.models.linear.linear_model import Linear
 
 SCHEDULES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
 
@@ -131,6 +134,7 @@ class BaseSGDSearch(BestEstimator):
             loss_parameters={
                 name: float(getattr(self, name)) for name in ("epsilon", "quantile") if hasattr(self, name)
             },
+            loss_limits=self._loss_limits(settings, model, encoded),
         )
         self._check_memory(problem, settings, folds)
         seed = draw_seed(generator) if self.shuffle else 0
@@ -163,6 +167,15 @@ class BaseSGDSearch(BestEstimator):
         """Return the targets in the kernels' form."""
         return target
 
+    def _loss_limits(self, settings: list[Setting], model: Linear, encoded: InMemoryData) -> dict[str, float]:
+        """Return the mean losses above which a model has diverged, for losses whose gradient grows with the error."""
+        y, limits = encoded.head(SAMPLE_ROWS).astype(np.float64), {}
+        for name in {setting.loss for setting in settings}:
+            if losses.describe(name).gradient_grows and model.n_outputs == 1:
+                zero_loss = float(replace(model, loss=name).losses(np.zeros((len(y), 1)), y)[0].mean())
+                limits[losses.describe(name).name] = WARN_FACTOR * zero_loss if zero_loss > 0.0 else np.inf
+        return limits
+
     def _passes(self) -> Passes:
         return Passes(
             int(self.max_iter),
@@ -193,7 +206,7 @@ class BaseSGDSearch(BestEstimator):
         """Return the scores of models on test rows; minus infinity for models that have diverged."""
         decision = block.decision(models, examples.x[rows])
         scores = np.full(len(models), -np.inf)
-        finite = np.isfinite(decision).all(axis=(0, 2))
+        finite = np.isfinite(decision).all(axis=(0, 2)) & ~block.diverged()[models]
         if self.scoring is None:
             with np.errstate(all="ignore"):
                 scores[finite] = self._default_scores(block, decision[:, finite], examples.y[rows])

@@ -12,7 +12,7 @@ from parsgd.utils.callers import warn
 
 # Factors over the loss of predicting 0 at which a warning and an error are issued: unscaled data at
 # scikit-learn's default learning rates end near 1e26, where the clipped steps hold them.
-_WARN_FACTOR, _ERROR_FACTOR, _SAMPLE_ROWS = 1e6, 1e29, 1000
+WARN_FACTOR, _ERROR_FACTOR, SAMPLE_ROWS = 1e6, 1e29, 1000
 
 
 def check_final_loss(
@@ -31,12 +31,12 @@ def check_final_loss(
     ``targets(n)`` returns the first ``n`` targets, and ``zero_losses(y)`` their losses when all predictions are 0.
     A model whose first predictions are not 0 may have a large loss without divergence; it gets no warning.
     """
-    zero_loss = float(zero_losses(targets(_SAMPLE_ROWS).astype(np.float64)).mean())
+    zero_loss = float(zero_losses(targets(SAMPLE_ROWS).astype(np.float64)).mean())
     workers = fit.history[-1]["workers"]
     reference = zero_loss if starts_at_zero else max(zero_loss, 1.0)
     losses = [worker["trace"][-1][1] if worker["trace"] else worker["loss"] for worker in workers if worker["examples"]]
     final_loss = sum(losses) / max(len(losses), 1)
-    if reference == 0.0 or final_loss <= (_WARN_FACTOR if starts_at_zero else _ERROR_FACTOR) * reference:
+    if reference == 0.0 or final_loss <= (WARN_FACTOR if starts_at_zero else _ERROR_FACTOR) * reference:
         return
     message = (
         f"SGD diverged: in round {fit.history[-1]['round']}, at epoch #{fit.n_epochs}, the mean loss is"
