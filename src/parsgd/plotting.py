@@ -5,6 +5,6 @@ figures of :func:`parsgd.write_report` in the same colors.  Matplotlib is import
 """
 
 from parsgd.viz.plots.bar_displays import GanttDisplay, WorkDisplay
-from parsgd.viz.plots.line_displays import LossDisplay, PlanDisplay, WeightsDisplay
+from parsgd.viz.plots.line_displays import LossDisplay, PlanDisplay, SearchDisplay, WeightsDisplay
 
-__all__ = ["GanttDisplay", "LossDisplay", "PlanDisplay", "WeightsDisplay", "WorkDisplay"]
+__all__ = ["GanttDisplay", "LossDisplay", "PlanDisplay", "SearchDisplay", "WeightsDisplay", "WorkDisplay"]

@@ -288,6 +288,46 @@ def test_warnings_are_told_once_and_deprecations_not(cli, tmp_path, monkeypatch)
     assert "this will go" not in said
 
 
+@pytest.mark.parametrize(
+    ("model", "data", "arguments"),
+    [
+        ("sgd-classifier", "digits", ()),
+        ("sgd-classifier", "breast-cancer", ("--loss", "hinge", "--learning-rate", "optimal")),
+        ("sgd-regressor", "diabetes", ("--alpha", "0.01")),
+    ],
+)
+def test_tuning_fits_the_best_setting_and_the_report_shows_all(model, data, arguments, cli, tmp_path):
+    out, page = tmp_path / "model.parsgd", tmp_path / "page.html"
+    done = cli("fit", data, "--model", model, "--tune", *arguments, "--out", out, "--report", page, "--json")
+    report = json.loads(done.stdout)
+    n_settings = 5 if arguments else 25
+    assert len(report["tuned"]) == n_settings
+    best = max(report["tuned"], key=report["tuned"].get)
+    fitted = parsgd.load(out)
+    for pair in best.split(", "):
+        name, value = pair.split("=")
+        assert getattr(fitted, name) == pytest.approx(float(value), rel=1e-3)
+    if "--alpha" in arguments:
+        assert fitted.alpha == 0.01
+    shown = page.read_text("utf-8")
+    assert "The validation curves of the search" in shown
+    assert all(name in shown for name in report["tuned"])
+    assert report["scores"].get("accuracy", report["scores"].get("r2", 0.0)) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("digits", "--tune", "--hidden", "8"), "no search"),
+        (("iris", "--tune", "--model", "sgd-one-class-svm"), "no search"),
+        (("digits", "--tune", "--learning-rate", "adagrad", "--set", "loss=hinges"), "hinge"),
+    ],
+)
+def test_tuning_is_refused_where_there_is_no_search(arguments, said, cli, tmp_path):
+    done = cli("fit", *arguments, "--out", tmp_path / "model.parsgd", code=2)
+    assert said in done.stderr
+
+
 def test_sums_over_rounds_are_those_of_the_workers():
     def round_of(*workers):
         keys = ("worker", "steps", "examples", "weight", "seconds")

@@ -32,6 +32,8 @@ pytestmark = [
         parsgd.SGDClassifier(max_iter=5),
         parsgd.SGDRegressor(max_iter=5),
         parsgd.SGDOneClassSVM(max_iter=5),
+        parsgd.SGDClassifierCV(max_iter=3, cv=2),
+        parsgd.SGDRegressorCV(max_iter=3, cv=2),
         # the networks' rates are small: that they have learnt anything is seen after some 50 passes
         parsgd.MLPClassifier(max_iter=100),
         parsgd.MLPRegressor(max_iter=100),

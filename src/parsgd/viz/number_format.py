@@ -126,3 +126,13 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def setting_name(setting: Mapping[str, Any]) -> str:
+    """Return the name of a setting of a search.
+
+    >>> setting_name({"alpha": 0.0001, "penalty": "l1"})
+    'alpha=0.0001, penalty=l1'
+    """
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in setting.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items()) or "the only setting"

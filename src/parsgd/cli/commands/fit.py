@@ -41,6 +41,7 @@ def fit(
     max_iter: Annotated[int | None, training_option("Maximum passes over the data.")] = None,
     tol: Annotated[str | None, training_option("Stop if the loss improves by less than this; none: never.")] = None,
     test_fraction: TestFraction = 0.2,
+    tune: Annotated[bool, training_option("Search alpha and eta0 by cross-validation first.", "--tune")] = False,
     page: Annotated[Path | None, option("Also write a report page.", "--report", metavar="FILE.html")] = None,
     stream: Stream = None,
     as_json: AsJson = False,
@@ -52,11 +53,14 @@ def fit(
 
     With --checkpoint an interrupted fit can resume: run the same command with --resume.
 
+    With --tune many values of --alpha and --eta0 are fitted at once, in five folds, and the best ones are used.
+    Options that you give are not searched.
+
     With --hidden the classifier or regressor is a network, fitted by adam; change this by --set solver=sgd, --set
     activation=tanh, --set dropout=0.2 and so on.  A network has no --penalty and no --average.  It accepts --loss for
     regression only, and --learning-rate with solver=sgd only.
     """
-    from parsgd.cli import fitting, scoring
+    from parsgd.cli import fitting, scoring, tuning
     from parsgd.cli.tables import modelfile
     from parsgd.utils import interrupts
     from parsgd.viz.report import write_report
@@ -64,10 +68,13 @@ def fit(
     console = Console(as_json)
     parameters = learn.parameters(max_iter=max_iter, tol=tol, **parallel.parameters()) | checkpoints.parameters()
     estimator = fitting.make_estimator(learn.model, parameters, parallel)
+    if tune:
+        tuning.check(estimator)
     check_out(out)
     if page is not None:
         write_report.check_out(page, "--report", out)
     parts = fitting.prepare(data, learn, estimator, console, test_fraction, stream)
+    tuned = tuning.tune(estimator, parameters, parts, console) if tune else {}
     with interrupts.returning() as hold:
         warnings, seconds = fitting.fit(estimator, parts, console, **checkpoints.fit_arguments())
         # before scoring, so that a later error does not lose the model
@@ -76,7 +83,7 @@ def fit(
         if hold.presses and estimator.outcome_ is not Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         scores = scoring.score(estimator, *parts.scored)
-        report = make_report(estimator, parts, out, scores, seconds, warnings)
+        report = make_report(estimator, parts, out, scores, seconds, warnings) | {"tuned": tuned}
         run = make_metadata(report, parts, context.meta[ARGUMENTS], data, learn.target)
         modelfile.save(out, estimator, parts.encoding, learn.target, run)
         if checkpoints.resume:
@@ -149,7 +156,7 @@ def make_metadata(
     if parts.target is not None and report["scores"].get("accuracy") is not None:
         names, counts = np.unique(parts.target, return_counts=True)
         classes = {str(name): int(n) for name, n in zip(names[:_MAX_CLASSES], counts, strict=False)}
-    same = {name: report[name] for name in ("scores", "scored_on", "seconds", "warnings")}
+    same = {name: report[name] for name in ("scores", "scored_on", "seconds", "warnings", "tuned")}
     return RunMetadata(
         command=list(command),
         data=", ".join(data),

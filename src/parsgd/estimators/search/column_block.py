@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parsgd.core import Rows
-from parsgd.estimators.search.settings import Setting
+from parsgd.estimators.search.search_grid import Setting
 from parsgd.kernels.losses import describe
 from parsgd.utils import first_use
 
@@ -21,7 +21,7 @@ _SPARSE_INTERCEPT_DECAY = 0.01
 
 @dataclass(frozen=True)
 class Problem:
-    """What all columns share.  ``n_outputs`` columns are one model: 1, or the classes of a multi-class problem.
+    """Facts that all columns share.  ``n_outputs`` columns are one model: 1, or the classes of a multi-class problem.
 
     ``n_classes`` is 0 for a regression.  A model whose mean loss is above ``loss_limits[loss]`` has diverged.
     """

@@ -20,7 +20,7 @@ import numpy as np
 from parsgd.core import Rows, Shard
 from parsgd.estimators.search.column_block import ColumnBlock, Problem, n_padded
 from parsgd.estimators.search.folds import Folds
-from parsgd.estimators.search.settings import Setting
+from parsgd.estimators.search.search_grid import Setting
 from parsgd.training.stopping import StoppingRule
 
 # Values of a call into compiled code: Ctrl-C waits for one call of some milliseconds.

@@ -16,7 +16,7 @@ from parsgd.estimators.linear.sgd_classifier import SGDClassifier
 from parsgd.estimators.search.best_estimator import best_has
 from parsgd.estimators.search.column_block import ColumnBlock
 from parsgd.estimators.search.folds import Folds
-from parsgd.estimators.search.settings import Setting
+from parsgd.estimators.search.search_grid import Setting
 from parsgd.estimators.search.sgd_search import BaseSGDSearch
 from parsgd.estimators.target_encoders import class_numbers
 from parsgd.estimators.training_data import finite_class_weight

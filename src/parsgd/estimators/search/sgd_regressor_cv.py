@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from parsgd.estimators.linear.sgd_regressor import SGDRegressor
 from parsgd.estimators.search.column_block import ColumnBlock
 from parsgd.estimators.search.folds import Folds
-from parsgd.estimators.search.settings import Setting
+from parsgd.estimators.search.search_grid import Setting
 from parsgd.estimators.search.sgd_search import BaseSGDSearch
 from parsgd.estimators.validation import param_validation
 from parsgd.kernels import losses

@@ -27,7 +27,7 @@ from parsgd.estimators.search.column_search import (
     memory_bytes,
 )
 from parsgd.estimators.search.folds import Folds, make_folds
-from parsgd.estimators.search.settings import Setting, make_settings
+from parsgd.estimators.search.search_grid import Setting, make_settings
 from parsgd.estimators.training_data import InMemoryData
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.divergence_check import SAMPLE_ROWS, WARN_FACTOR

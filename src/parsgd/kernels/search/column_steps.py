@@ -1,4 +1,4 @@
-"""What the steps of all columns share: targets, losses, gradients, learning rates."""
+"""Parts of the steps of all columns: targets, losses, gradients, learning rates."""
 
 from __future__ import annotations
 

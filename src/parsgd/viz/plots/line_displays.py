@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsgd.errors import InvalidArgumentError, choose
 from parsgd.planning.plan_table import TrainingPlan
 from parsgd.planning.planner import plan as make_plan
+from parsgd.viz.number_format import setting_name
 from parsgd.viz.plots.plot_style import Display, draw_lines, finish, record_of, set_log_scale
-from parsgd.viz.report.line_charts import ChartLine, loss_chart, plan_chart, score_chart, weight_chart
+from parsgd.viz.report.line_charts import (
+    ChartLine,
+    loss_chart,
+    plan_chart,
+    score_chart,
+    tuning_chart,
+    weight_chart,
+)
 
 OVER = ("time", "passes", "rounds")
 
@@ -171,4 +179,49 @@ class PlanDisplay(Display):
         axes.set_xticks(range(len(chart.names)), chart.names)
         title = "Predicted time to the loss of serial SGD"
         finish(axes, title, "workers", chart.y_title.removeprefix("predicted "))
+        return self
+
+
+class SearchDisplay(Display):
+    """Plot of the validation curves of a search: mean scores by one parameter, a line for each value of the others.
+
+    Attributes
+    ----------
+    scores : dict
+        Mean score of each setting, by a name such as ``"alpha=0.0001, eta0=0.1"``.
+    ax_, figure_ : matplotlib axes and figure
+
+    Examples
+    --------
+    >>> from parsgd import SGDClassifierCV
+    >>> from parsgd.plotting import SearchDisplay
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> search = SGDClassifierCV(alphas=[1e-4, 1e-2], etas=[0.1, 1.0], random_state=0).fit(scale(X), y)
+    >>> SearchDisplay.from_estimator(search).ax_.get_xlabel()
+    'alpha'
+    """
+
+    def __init__(self, scores: Mapping[str, float]):
+        self.scores = dict(scores)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> SearchDisplay:
+        """Plot a fitted search, such as :class:`parsgd.SGDClassifierCV` or a grid search of scikit-learn."""
+        results = getattr(estimator, "cv_results_", None)
+        if results is None:
+            raise InvalidArgumentError(
+                "The 'estimator' parameter of SearchDisplay.from_estimator must be a fitted search. Got"
+                f" {type(estimator).__name__} without cv_results_ instead."
+            )
+        pairs = zip(results["params"], results["mean_test_score"], strict=True)
+        return cls({setting_name(setting): float(score) for setting, score in pairs}).plot(ax)
+
+    def plot(self, ax: Any = None) -> SearchDisplay:
+        """Plot on ``ax``, or on a new figure."""
+        axes, chart = self.use(ax), tuning_chart(self.scores)
+        draw_lines(axes, chart.lines, marker="o")
+        axes.set_xticks(range(len(chart.names)), chart.names)
+        finish(axes, "Validation curves", chart.x_title, chart.y_title)
         return self

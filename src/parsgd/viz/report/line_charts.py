@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -152,6 +152,24 @@ def plan_chart(plan: TrainingPlan) -> LineChart:
     lines = [ChartLine(label, sorted(points)) for label, points in found.items()][:MAX_LINES]
     title, names = f"predicted time, {unit}", [f"{count:,}" for count in counts]
     return LineChart(lines, "workers", title, "Predicted times of the plan", names=names)
+
+
+def tuning_chart(scores: Mapping[str, float]) -> LineChart:
+    """Return the validation curves of a search: the scores by the setting's first parameter, a line for the others.
+
+    ``scores`` maps names such as ``"alpha=0.1, eta0=1"`` to mean scores; settings that diverged are left out.
+    """
+    parsed = [(first, others) for first, _, others in (name.partition(", ") for name in scores)]
+    values = list(dict.fromkeys(first for first, _ in parsed))
+    lines: dict[str, list[tuple[float, float, str]]] = {}
+    for (first, others), (name, score) in zip(parsed, scores.items(), strict=True):
+        if math.isfinite(score):
+            tip = f"{name}: {number_format.number(score)}"
+            lines.setdefault(others, []).append((float(values.index(first)), score, tip))
+    parameter = values[0].split("=")[0] if values else ""
+    names = [value.partition("=")[2] for value in values]
+    found = [ChartLine(others or parameter, points) for others, points in lines.items()][:MAX_LINES]
+    return LineChart(found, parameter, "mean score of the folds", "The validation curves of the search", names=names)
 
 
 def thinned(points: Sequence[_T], limit: int) -> list[_T]:

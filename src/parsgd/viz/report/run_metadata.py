@@ -31,6 +31,7 @@ class RunMetadata:
     ``columns`` counts the columns of the file without the target; ``classes`` counts the training rows of each class.
     ``scored_on`` gives the rows of ``scores``: ``"test"``, ``"training"`` or ``"given"``.  ``seconds`` is the time of
     the whole fit, including data checks and loading of compiled code.  ``encoding`` has notes about the columns.
+    ``tuned`` has the mean score of each setting that a search tried, by names such as ``"alpha=0.1, eta0=1"``.
     """
 
     command: Sequence[str] = ()
@@ -46,6 +47,7 @@ class RunMetadata:
     scored_on: str | None = None
     seconds: float | None = None
     warnings: Sequence[str] | None = None
+    tuned: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     processors: int | None = None

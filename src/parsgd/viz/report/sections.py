@@ -10,7 +10,15 @@ from parsgd.viz import number_format
 from parsgd.viz.report import bar_charts
 from parsgd.viz.report.fit_facts import FitFacts
 from parsgd.viz.report.html_elements import facts, figure, folded, paragraph, section, table, tabs
-from parsgd.viz.report.line_charts import MAX_LINES, loss_chart, plan_chart, score_chart, thinned, weight_chart
+from parsgd.viz.report.line_charts import (
+    MAX_LINES,
+    loss_chart,
+    plan_chart,
+    score_chart,
+    thinned,
+    tuning_chart,
+    weight_chart,
+)
 from parsgd.viz.report.speedup import Speedup
 from parsgd.viz.report.svg import tag, text
 
@@ -86,6 +94,20 @@ def scores(record: FitFacts) -> str:
     if chart.lines:
         parts.append(figure(chart))
     return section("scores", "Scores", *parts)
+
+
+def tuning(record: FitFacts) -> str:
+    """Return the validation curves of a search and the table of its settings."""
+    tried = record.run.tuned
+    if not tried:
+        return ""
+    chart = tuning_chart(tried)
+    best = sorted(tried.items(), key=lambda pair: -pair[1])
+    rows = [(name, number_format.number(score)) for name, score in best]
+    note = f"The best of {len(tried)} settings was fitted to all training rows: {best[0][0]}."
+    shown = [figure(chart)] if chart.lines else []
+    listed = folded("Table", table("settings", ("setting", "score"), rows))
+    return section("tuning", "Search", paragraph(note), *shown, listed)
 
 
 def speedup(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
@@ -247,6 +269,6 @@ def repeat(record: FitFacts) -> str:
 
 def all_of(record: FitFacts, found: Speedup, plan: TrainingPlan | None = None) -> str:
     """Return the body of the page."""
-    first = (top(record, found), scores(record), warnings(record), speedup(record, found, plan))
+    first = (top(record, found), scores(record), tuning(record), warnings(record), speedup(record, found, plan))
     rest = (part(record) for part in (loss, work, time, weights, trained, repeat))
     return "\n".join(part for part in (*first, *rest) if part)
