@@ -91,7 +91,7 @@ class TrainingOptions:
     penalty: Annotated[str | None, training_option("l2, l1, elasticnet or none.", among=PENALTIES)] = None
     alpha: Annotated[float | None, training_option("Strength of the penalty.")] = None
     learning_rate: Annotated[
-        str | None, training_option("optimal, constant, invscaling, adaptive or adagrad.", among=RATES)
+        str | None, training_option("optimal, constant, invscaling, adaptive, adagrad or auto.", among=RATES)
     ] = None
     eta0: Annotated[float | None, training_option("Initial learning rate.")] = None
     batch_size: Annotated[int | None, training_option("Rows per step. Default: 1; networks: 200.")] = None

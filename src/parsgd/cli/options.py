@@ -24,7 +24,7 @@ MODELS = {
 LOSSES = (*losses.names(), "absolute_error")
 PENALTIES = ("l2", "l1", "elasticnet", "none")
 ALGORITHMS, ENGINES = ("auto", *registry.ALGORITHMS), ("auto", *registry.ENGINES)
-RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad")
+RATES = ("optimal", "constant", "invscaling", "adaptive", "adagrad", "auto")
 
 
 def option(

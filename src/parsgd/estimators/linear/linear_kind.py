@@ -15,6 +15,7 @@ from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.fitted.attribute_checks import problems_of_array
 from parsgd.estimators.kinds import COMMON_ATTRIBUTES, ModelKind, base_name, dense, known_name, sum_arrays
 from parsgd.estimators.linear import linear_onnx, linear_to_sklearn
+from parsgd.estimators.linear.feature_statistics import MOMENTS
 from parsgd.estimators.linear.sgd_base import AVERAGES, SQUARES
 from parsgd.estimators.linear.two_classes import halves, is_difference, with_difference
 from parsgd.estimators.linear.uncertainty.uncertain_linear import UNCERTAINTY, problems_of_uncertainty
@@ -25,7 +26,7 @@ from parsgd.utils.row_arrays import rows_of
 
 _COEFFICIENTS = ("coef_", "intercept_", "offset_")
 # a model file sets ``sparsified`` if coef_ was sparse
-_FITTED = (*COMMON_ATTRIBUTES, *_COEFFICIENTS, *AVERAGES, *SQUARES, "sparsified")
+_FITTED = (*COMMON_ATTRIBUTES, *_COEFFICIENTS, *AVERAGES, *SQUARES, *MOMENTS, "sparsified")
 _UNCERTAIN = (*_FITTED, *UNCERTAINTY)
 _ONNX = {
     "SGDClassifier": linear_onnx.linear_classifier,
@@ -79,10 +80,11 @@ class LinearKind(ModelKind):
         shapes = {"coef_": coef_shape, "offset_" if name == "SGDOneClassSVM" else "intercept_": (n_rows,)}
         optional = dict.fromkeys(("_standard_coef", "_average_coef", "_squares"), (n_outputs, n_features))
         optional |= dict.fromkeys(("_standard_intercept", "_average_intercept", "_intercept_squares"), (n_outputs,))
+        optional |= {"_feature_moments": (5, n_features), "_target_moments": (3,)}
         shapes |= {key: shape for key, shape in optional.items() if key in vars(estimator)}
         for key, shape in shapes.items():
             yield from problems_of_array(key, getattr(estimator, key, None), shape)
-        for group in (AVERAGES, SQUARES):
+        for group in (AVERAGES, SQUARES, MOMENTS):
             if 0 < sum(key in vars(estimator) for key in group) < len(group):
                 yield f"some of {', '.join(group)} are missing; all or none must be present"
         yield from problems_of_uncertainty(estimator)

@@ -32,7 +32,7 @@ def convert(ours: Any, name: str) -> Any:
             theirs._base_loss = theirs._get_loss()
         return theirs
     theirs = construct(ours, getattr(linear_model, name))
-    if theirs.learning_rate == "adagrad":
+    if theirs.learning_rate in ("adagrad", "auto"):
         theirs.learning_rate = "invscaling"
     copy_attributes(ours, theirs, (*COMMON, "coef_", "intercept_", "offset_"))
     if isinstance(theirs.coef_, np.ndarray):

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.base import OutlierMixin
 
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators import streaming
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.estimators.linear.sgd_base import BaseSGD
@@ -105,6 +106,11 @@ class SGDOneClassSVM(OutlierMixin, BaseSGD):
 
     def _check_parameters(self, partial: bool = False) -> None:
         param_validation.check_number(self, "nu", 0, 1, closed="right")
+        if self.learning_rate == "auto":
+            raise InvalidArgumentError(
+                "learning_rate='auto' does not work with SGDOneClassSVM, whose objective has a linear term that no loss"
+                " limits. Use learning_rate='optimal' or 'adagrad'."
+            )
         super()._check_parameters(partial)
 
     @with_callbacks

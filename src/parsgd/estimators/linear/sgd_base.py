@@ -19,6 +19,7 @@ from parsgd.estimators.fitted import checkpoint_context
 from parsgd.estimators.fitted.checkpoint_context import FitContext
 from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.kinds import dense
+from parsgd.estimators.linear.feature_statistics import MOMENTS, scaled
 from parsgd.estimators.linear.linear_size import LinearSize
 from parsgd.estimators.linear.linear_validation import BLOCK_UNIT, r2, validation_rows
 from parsgd.estimators.linear.own_loss import name_user_loss
@@ -31,6 +32,7 @@ from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.divergence_check import check_final_loss
 from parsgd.estimators.validation.input_validation import validate_data
 from parsgd.estimators.validation.random_states import draw_seed, skip_draws
+from parsgd.models.linear.linear_model import SQUARES as LINEAR_SQUARES
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.row_blocks import rows_per_block
 from parsgd.training import loop
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 # Groups of attributes from which partial_fit continues; each is complete or missing.
 AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
 SQUARES = ("_squares", "_intercept_squares")
+SLOTS = (*AVERAGES, *SQUARES, *MOMENTS)
 # Larger coefficients stay in the memory of the state.
 _COPIED_BYTES = 1 << 20
 
@@ -129,7 +132,7 @@ class BaseSGD(SparseCoefMixin, SGDParams):
         if self.warm_start and getattr(self, "coef_", None) is not None:
             coef_init = self.coef_ if coef_init is None else coef_init
             intercept_init = self._intercept if intercept_init is None else intercept_init
-        forget(self, "coef_", "intercept_", "offset_", "classes_", "t_", "merge_weights_", *AVERAGES, *SQUARES)
+        forget(self, "coef_", "intercept_", "offset_", "classes_", "t_", "merge_weights_", *SLOTS)
         with checkpoint_context.checkpointed(self, resume) as context:
             self._learn_classes(examples)
             self._fit_rows(examples, y, context, coef_init, intercept_init, *validation)
@@ -161,9 +164,16 @@ class BaseSGD(SparseCoefMixin, SGDParams):
             model.n_outputs,
             model.sparse,
             one_against_all,
-            adagrad=model.schedule == "adagrad",
+            adagrad=model.schedule in LINEAR_SQUARES,
             penalized=model.penalty is not None,
         )
+        moments: dict[str, np.ndarray] = {}
+        if model.schedule == "auto":
+            is_number = not hasattr(self, "classes_") and model.described_loss.inverse_link is None
+            model, found = scaled(model, examples, seed, is_number, vars(self))
+            moments = found.attributes
+            if intercept is None and is_number:
+                intercept = np.full(model.n_outputs, found.target[0], examples.dtype)
         parts = self._choose_parts(context, size, partial)
         if parts[0].rate_factor != 1.0:
             model = replace(model, eta0=parts[0].rate_factor * model.eta0)
@@ -188,14 +198,14 @@ class BaseSGD(SparseCoefMixin, SGDParams):
                 partial=partial,
                 callback_arguments={"y": y} if self._target_checks is None else None,
             )
-        if model.described_loss.gradient_grows and model.n_outputs == 1:
+        if model.described_loss.gradient_grows and model.n_outputs == 1 and model.schedule != "auto":
             check_final_loss(
                 fit,
                 examples.head,
                 lambda y: model.losses(np.zeros((len(y), 1)), y)[0],
                 "a smaller eta0 (with learning_rate='optimal' a larger alpha)",
             )
-        vars(self).update(self._attributes(model, parts[0], fit))
+        vars(self).update(self._attributes(model, parts[0], fit) | moments)
         print_epochs(self.verbose, fit, parts[0].algorithm.traits.one_shot, network=False)
         tasks.end()
         return self

@@ -71,10 +71,15 @@ class SGDParams(ParallelEstimator):
             raise InvalidArgumentError(
                 f"Learning rate '{self.learning_rate}' only works with loss '{self._passive_loss}'."
             )
-        if self.learning_rate == "adagrad" and self.average:
+        if self.learning_rate in ("adagrad", "auto") and self.average:
             raise InvalidArgumentError(
-                f"average={self.average!r} does not work with learning_rate='adagrad', which applies the penalty of a"
-                " weight at its next use: a mean of iterates would miss it. Use average=False."
+                f"average={self.average!r} does not work with learning_rate={self.learning_rate!r}, which applies the"
+                " penalty of a weight at its next use: a mean of iterates would miss it. Use average=False."
+            )
+        if self.learning_rate == "auto" and self.batch_size > 1:
+            raise InvalidArgumentError(
+                f"batch_size={self.batch_size} does not work with learning_rate='auto', which limits the step of each"
+                " row. Use batch_size=1 or another learning_rate."
             )
         if self.penalty == "elasticnet" and self.l1_ratio is None:
             raise InvalidArgumentError("l1_ratio must be set when penalty is 'elasticnet'")

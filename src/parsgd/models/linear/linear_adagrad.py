@@ -76,9 +76,13 @@ class AdagradRun(LinearSGDRun):
     def _kept(self) -> tuple[np.ndarray, ...]:
         return (self.state, self.lanes, self.paid)
 
+    def _shrink_all(self) -> None:
+        """Apply the pending penalties."""
+        apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
+        apply_penalty_all(self.coef, self.squares, self.paid, self.model.n_outputs, self.lanes, self.hyperparams)
+
     def finalize(self) -> None:
         if self.paid.size:
-            apply_penalty_all = first_use.kernels("linear.adagrad").apply_penalty_all
-            apply_penalty_all(self.coef, self.squares, self.paid, self.model.n_outputs, self.lanes, self.hyperparams)
+            self._shrink_all()
         self.views["intercept"][:] = self.run_state[field.INTERCEPT]
         self.views["intercept_squares"][:] = self.run_state[field.INTERCEPT_SQUARES]

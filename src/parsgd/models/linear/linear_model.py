@@ -26,11 +26,14 @@ from parsgd.kernels.losses import Loss, UserLoss, describe
 from parsgd.kernels.lowlevel.gil_threshold import get_gil_threshold
 from parsgd.models.linear import linear_gradients, linear_shared_state
 from parsgd.models.linear.linear_adagrad import AdagradRun
+from parsgd.models.linear.linear_auto import AutoRun, FeatureScales
 from parsgd.models.linear.linear_sgd_run import LinearSGDRun, spread, without_cache
 from parsgd.models.row_matrix import matrix_of
 from parsgd.utils import first_use
 
-SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad")
+SCHEDULES = ("constant", "optimal", "invscaling", "adaptive", "pa1", "pa2", "adagrad", "auto")
+# schedules with a sum of squared gradients for each weight
+SQUARES = ("adagrad", "auto")
 # scikit-learn's factor on the intercept's steps for sparse rows, where the intercept changes far more often than a
 # weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
@@ -71,6 +74,7 @@ class Linear:
     divergence = ""
     positive: tuple[float, ...] = (1.0,)
     negative: tuple[float, ...] = (1.0,)
+    scales: FeatureScales | None = None
 
     @property
     def described_loss(self) -> Loss:
@@ -82,11 +86,15 @@ class Linear:
         """Capabilities that the parameters disable, with the reason."""
         if self.average:
             why = f"average={self.average} computes the mean of one worker's iterates; use average=False"
-        elif self.schedule == "adagrad":
-            why = "learning_rate='adagrad' delays each weight's penalty until its next step; use another learning_rate"
+        elif self.schedule in SQUARES:
+            why = f"learning_rate={self.schedule!r} delays each weight's penalty until its next step"
+            why += "; use another learning_rate"
         else:
             return {}
-        return {"shared_steps": why}
+        found = {"shared_steps": why}
+        if self.schedule == "auto":
+            found["gradients"] = "learning_rate='auto' limits the step of each row; use another learning_rate"
+        return found
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
@@ -96,6 +104,8 @@ class Linear:
             return offered
         # averages of iterates, and steps whose number depends on the data
         has_own_rounds = self.average or self.schedule in ("pa1", "pa2")
+        if self.schedule == "auto":
+            return offered
         return offered | (_COMPILED - {"compiled_rounds"} if has_own_rounds else _COMPILED)
 
     @property
@@ -125,7 +135,7 @@ class Linear:
         sizes = {"coef": self.padded_size, "intercept": self.n_outputs}
         if self.average:
             sizes |= {"mean_coef": self.padded_size, "mean_intercept": self.n_outputs}
-        if self.schedule == "adagrad":
+        if self.schedule in SQUARES:
             sizes |= {"squares": self.padded_size, "intercept_squares": self.n_outputs}
         elif self.truncates:
             sizes |= {"paid": self.padded_size, "penalty": self.n_outputs}
@@ -199,7 +209,7 @@ class Linear:
         target exactly, so the factor is 1. AdaGrad's factor is 1 too: sums of squares are averaged, so rates already
         follow a worker's own steps.
         """
-        if self.schedule in ("pa1", "pa2", "adagrad"):
+        if self.schedule in ("pa1", "pa2", *SQUARES):
             return 1.0
         if self.schedule == "optimal":
             return (self.optimal_start + schedule_step) / (self.optimal_start + schedule_step / n_workers)
@@ -212,7 +222,7 @@ class Linear:
         (Zinkevich et al. 2010, lemma 3). With the optimal schedule the product telescopes to ``(t0 + clock - 2) / (t0 +
         clock + steps - 2)``. The lemma does not cover l1 and AdaGrad, which give 0.
         """
-        if self.schedule == "adagrad" or self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
+        if self.schedule in SQUARES or self.penalty is None or self.truncates and self.l1_share == 1.0 or steps == 0:
             return 0.0
         decay = self.alpha * (1.0 - self.l1_share)
         if self.schedule in ("constant", "adaptive", "pa1", "pa2"):
@@ -235,6 +245,8 @@ class Linear:
         schedule_step_size: float = 1.0,
         shared_scalars: np.ndarray | None = None,
     ) -> LinearSGDRun:
+        if self.schedule == "auto":
+            return AutoRun(self, state, schedule_step, lr_scale, schedule_step_size)
         if self.schedule == "adagrad":
             return AdagradRun(self, state, schedule_step, lr_scale, schedule_step_size)
         return LinearSGDRun(self, state, schedule_step, lr_scale, schedule_step_size, shared_scalars)
@@ -269,6 +281,9 @@ class Linear:
             far.append((part, end))
         share, total = 0.0 if self.penalty is None else self.l1_share, 0.0
         coefs = [(length, self.part(there, "coef")) for length, there in far]
+        if self.scales is not None:
+            # the penalty is that of the scaled features
+            coefs = [(length, self.scales.scaled(self.views(there)["coef"])) for length, there in far]
         if self.penalty is not None and share < 1.0:
             # computed from products of both ends, without forming the point between them
             squares = sum(a * b * float(np.vdot(v, w)) for a, v in coefs for b, w in coefs)
