@@ -12,8 +12,8 @@ import parsgd
 # Modules that users import by name.
 MODULES = [
     f"parsgd.{name}"
-    for name in ("callbacks", "columns", "dask", "errors", "plotting", "testing", "torch")
-    if name == "columns" or importlib.util.find_spec("torch" if name == "torch" else f"parsgd.{name}")
+    for name in ("callbacks", "columns", "dask", "errors", "plotting", "ray", "testing", "torch")
+    if name == "columns" or importlib.util.find_spec(name if name in ("ray", "torch") else f"parsgd.{name}")
 ]
 
 

@@ -1,4 +1,4 @@
-"""Addresses on which the processes of an engine listen: none beyond this machine, and none at all without Dask."""
+"""Addresses on which the processes of an engine listen: none beyond this machine, and none with threads and processes."""
 
 import ipaddress
 import json
@@ -50,11 +50,29 @@ if __name__ == "__main__":
 """
 
 
+OTHER_PROGRAM = """
+import json, os, subprocess, sys
+from parsgd.engines.ray.ray_engine import Ray
+
+if __name__ == "__main__":
+    with Ray(n_processes=1):
+        import ray
+        address = ray.get_runtime_context().gcs_address
+        done = subprocess.run([sys.executable, sys.argv[1], address], capture_output=True, text=True, timeout=60)
+        print(json.dumps([done.returncode, done.stderr]))
+"""
+
+
 @pytest.mark.parametrize(
     ("module", "engine", "listens"),
-    [("processes.process_engine", "Processes", False), ("dask.dask_engine", "Dask", True)],
+    [
+        ("processes.process_engine", "Processes", False),
+        ("dask.dask_engine", "Dask", True),
+        pytest.param("ray.ray_engine", "Ray", True, marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_listens_beyond_this_machine(tmp_path, module, engine, listens):
+    pytest.importorskip(f"parsgd.engines.{module}", reason="needs parsgd[ray]")
     script = tmp_path / "fit.py"
     script.write_text(PROGRAM.format(module=module, engine=engine))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
@@ -62,7 +80,30 @@ def test_nothing_listens_beyond_this_machine(tmp_path, module, engine, listens):
     found, n_processes = json.loads(done.stdout.splitlines()[-1])
     assert n_processes >= 3
     assert bool(found) == listens
-    assert all(ipaddress.ip_address(address).is_loopback for address in found), found
+    assert all(loopback(address) for address in found), found
+
+
+def loopback(address):
+    found = ipaddress.ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+@pytest.mark.slow
+def test_a_local_ray_cluster_refuses_programs_without_its_token(tmp_path):
+    pytest.importorskip("ray", minversion="2.60", reason="needs parsgd[ray], with authentication")
+    (tmp_path / "other.py").write_text("import sys, ray; ray.init(address=sys.argv[1])")
+    (tmp_path / "fit.py").write_text(OTHER_PROGRAM)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "fit.py", tmp_path / "other.py"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    code, error = json.loads(done.stdout.splitlines()[-1])
+    assert code != 0
+    assert "uthentication" in error
 
 
 def test_a_cluster_with_certificates():

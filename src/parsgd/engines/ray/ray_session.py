@@ -25,6 +25,8 @@ from parsgd.utils import temporary
 
 # Time limit for the processes of a cluster to end, and seconds between two attempts to remove their files.
 _REMOVE_S, _POLL_S = 5.0, 0.05
+# Seconds to wait for a free core inside a task.
+_FREE_S = 2.0
 # Ray annotates few of its functions.
 _ray: Any = ray
 _constants: Any = ray_constants
@@ -97,7 +99,7 @@ def connect_to(address: str, worker_timeout_s: float) -> RaySession:
 def _check_answers(address: str, timeout_s: float) -> None:
     """Raise unless something listens at the address; Ray would wait for it long and then end this process."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if "://" in address or not host or not port.isdigit():
         raise InvalidArgumentError(
             f"The 'address' parameter of Ray must be \"auto\" or HOST:PORT. Got {address!r}; connections by Ray Client"
             " (ray://) are not supported: run the program on a node of the cluster, or submit it as a Ray job."
@@ -212,7 +214,14 @@ def _read_authentication() -> None:
 
 def refuse_full_cluster() -> None:
     """Raise inside a task or an actor of Ray that runs on a cluster without a free core."""
-    if inside_task() and n_free_cores() < 1:
+    if not inside_task():
+        return
+    # the cluster reports a core some time after its last user has ended
+    end = time.monotonic() + _FREE_S
+    while n_free_cores() < 1:
+        if time.monotonic() < end:
+            time.sleep(_POLL_S)
+            continue
         raise IncompatiblePartsError(
             "engine='ray' was used inside a task or an actor of Ray, and the cluster has no free core: the fit would"
             " wait for the task that runs it. Use engine='threads' there, or fit in the driver's program."
