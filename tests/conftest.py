@@ -68,8 +68,8 @@ def nothing_is_left():
 
 
 def _environment():
-    # PyTorch sets one of these when it makes its first optimizer
-    others = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"}
+    # PyTorch sets one of these when it makes its first optimizer, and Ray another one when it is imported
+    others = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "RAY_CLIENT_MODE"}
     return {name: value for name, value in os.environ.items() if name not in others}
 
 

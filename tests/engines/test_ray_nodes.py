@@ -118,12 +118,12 @@ def test_a_fit_without_any_node_for_workers_ends(cluster):
         while cluster.worker_nodes:
             removed.append(remove_one(cluster))
 
-    engine = Ray(worker_timeout_s=1.0)
+    engine = Ray(worker_timeout_s=8.0)
     model = SGDClassifier(algorithm=LocalSGD(0.1), engine=engine, n_jobs=3, max_iter=100, tol=None)
     with observe_progress(remove), pytest.raises(WorkersLostError, match=r"All 3 workers are lost.*No other came"):
         model.fit(X, Y)
     assert len(removed) == 3
-    with pytest.raises(WorkersLostError, match="has no free core for a worker, and none came within 1 s"):
+    with pytest.raises(WorkersLostError, match="has no free core for a worker, and none came within 8 s"):
         model.fit(X, Y)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  (it has no stubs)
 import numpy as np
 
-from parsgd.core import Report
+from parsgd.core import Report, Shard
+from parsgd.errors import IncompatiblePartsError
 from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
 
@@ -23,6 +24,18 @@ def packed(value: object) -> bytes:
     [1, 2]
     """
     return cast("Callable[..., bytes]", cloudpickle.dumps)(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def refuse_other_futures(shards: Iterable[Shard], engine: str, package: str) -> None:
+    """Raise IncompatiblePartsError if rows are futures of another package than that of the engine."""
+    for shard in shards:
+        for future in shard.futures():
+            other = type(future).__module__.partition(".")[0]
+            if other != package:
+                raise IncompatiblePartsError(
+                    f"engine={engine!r} cannot read rows that are in the memory of a cluster of {other}. Use the engine"
+                    " of that cluster, or give paths to open_dataset."
+                )
 
 
 def aligned(vector: np.ndarray) -> np.ndarray:

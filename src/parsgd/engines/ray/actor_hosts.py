@@ -33,15 +33,16 @@ _ray: Any = ray
 class ActorHost:
     """An actor: a process of the cluster that runs the tasks of one or several workers.
 
-    ``workers`` have their shard there.  ``begun`` is the answer to a request to begin a fit, and ``place`` its content.
-    ``pulse`` is the answer to a request for a heartbeat, ``waited_s`` the time for which it is missing, and
-    ``pulsed_s`` the time of the last request.
+    ``workers`` have their shard there.  Ray was asked to start the actor on the node ``target``.  ``begun`` is the
+    answer to a request to begin a fit, and ``place`` its content.  ``pulse`` is the answer to a request for a
+    heartbeat, ``waited_s`` the time for which it is missing, and ``pulsed_s`` the time of the last request.
     """
 
     actor: Any
     begun: ObjectRef | None = None
     place: ActorPlace = _NOWHERE
     workers: set[int] = field(default_factory=set[int])
+    target: str = ""
     pulse: ObjectRef | None = None
     pulsed_s: float = 0.0
     waited_s: float = 0.0
@@ -245,16 +246,30 @@ class ActorHosts:
         """Start missing actors; Ray runs them when it has free cores."""
         self.recruited_s = time.monotonic()
         assert self.work is not None
-        for number in range(self._n_wanted() - len(self.ready) - len(self.starting)):
-            host = start_host(self.nodes[number % len(self.nodes)] if self.nodes else None)
-            host.begin(self.work)
-            self.starting.append(host)
+        n_missing = self._n_wanted() - len(self.ready) - len(self.starting)
+        if n_missing > 0:
+            for node in self._free_slots()[:n_missing]:
+                host = start_host(node)
+                host.begin(self.work)
+                self.starting.append(host)
+
+    def _free_slots(self) -> list[str]:
+        """Return the node of each core without an actor of the fit, nodes in turn, first those that hold rows."""
+        taken = Counter([host.place.node for host in self.ready] + [host.target for host in self.starting])
+        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in _ray.nodes() if node["Alive"]}
+        order = [node for node in self.nodes if node in cores] + [node for node in cores if node not in self.nodes]
+        return [
+            node
+            for turn in range(max(cores.values(), default=0))
+            for node in order
+            if taken[node] <= turn < cores[node]
+        ]
 
 
-def start_host(node: str | None) -> ActorHost:
-    """Start an actor, preferably on a node; without one, where Ray has free cores, on many nodes."""
-    strategy = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
-    return ActorHost(remote_class().options(scheduling_strategy=strategy).remote())
+def start_host(node: str) -> ActorHost:
+    """Start an actor, preferably on a node."""
+    strategy = NodeAffinitySchedulingStrategy(node, soft=True)
+    return ActorHost(remote_class().options(scheduling_strategy=strategy).remote(), target=node)
 
 
 def n_cores() -> int:

@@ -56,15 +56,6 @@ class StateStore:
         self.last = None
 
 
-def is_ref(thing: object) -> bool:
-    """Return True for a reference of Ray.
-
-    >>> is_ref(None)
-    False
-    """
-    return isinstance(thing, _ray.ObjectRef)
-
-
 def wait_for(refs: Sequence[ObjectRef], seconds: float) -> list[ObjectRef]:
     """Wait for the first result, and return all that have arrived."""
     if not refs:

@@ -21,6 +21,7 @@ from parsgd.engines.ray.ray_session import (
     connect_to,
     keep,
     refuse_full_cluster,
+    session_of_environment,
     start_local,
 )
 from parsgd.errors import InvalidArgumentError, check_between, check_count, choose
@@ -36,10 +37,12 @@ _LATENCY_S, _BYTES_PER_S = 2e-3, 1e9
 class Ray(EngineDefaults):
     """An engine with workers on a Ray cluster.
 
-    It uses the cluster to which ``ray.init()`` has connected this process, or the one at ``address``.  Otherwise it
-    starts a local one, which only this machine can reach, and ends it after the fit.
+    It uses the cluster at ``address``, or the one to which ``ray.init()`` has connected this process, or the one that
+    the environment variable ``RAY_ADDRESS`` names, as in Ray jobs.  Otherwise it starts a local one, which only this
+    machine can reach, and ends it after the fit.
 
-    A worker process is an actor with one core.  It keeps its rows between rounds; the driver puts the state into the
+    A worker process is an actor.  It takes a free core to start and, as usual for actors, reserves none.  It keeps its
+    rows between rounds; the driver puts the state into the
     object store once per round.  Ray repeats nothing: if an actor is lost, the round ends without its tasks, other
     actors read its rows, and another one is started in its place.
 
@@ -147,4 +150,4 @@ class Ray(EngineDefaults):
         """Return a session on the given cluster or on that of this process; None if the engine must start one."""
         if self.address is not None:
             return connect_to(self.address, self.worker_timeout_s)
-        return cluster_session()
+        return cluster_session() or session_of_environment(self.worker_timeout_s)

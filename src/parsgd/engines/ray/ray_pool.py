@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -17,10 +17,10 @@ from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed, Work
 from parsgd.engines.error_transport import PackedError, WarningRegistry, unpacked_error, warn_again
 from parsgd.engines.placement import Placement, assign_by_locality
 from parsgd.engines.ray.actor_hosts import ActorCache, ActorHost, ActorHosts
-from parsgd.engines.ray.object_refs import ActorLostError, ObjectRef, StateStore, fetch, is_ref, wait_for
+from parsgd.engines.ray.object_refs import ActorLostError, ObjectRef, StateStore, fetch, wait_for
 from parsgd.engines.ray.object_state import ObjectState
 from parsgd.engines.ray.worker_actor import SentShard, TaskEnded
-from parsgd.engines.remote_reports import aligned_report, packed
+from parsgd.engines.remote_reports import aligned_report, packed, refuse_other_futures
 from parsgd.engines.reported_loss import ReportedLoss
 from parsgd.errors import IncompatiblePartsError, WorkersLostError
 
@@ -91,7 +91,7 @@ class RayWorkerPool:
         self.placement: Placement[ActorHost] | None = None
         self.hosts: ActorHosts = ActorHosts(cache, n_processes, heartbeat_timeout_s, self._joined, self._left)
         try:
-            refuse_other_futures(shards)
+            refuse_other_futures(shards, "ray", "ray")
             self.hosts.begin(_ray.put(_packed_work(work)), max(len(shards), 1), [shard.home for shard in shards])
             self._gather()
         except BaseException:
@@ -345,14 +345,3 @@ def _packed_work(work: WorkFn) -> bytes:
             f"engine='ray' sends the model and the algorithm to other processes, and they cannot be pickled: {error}."
             " Use parts that can (numbers, arrays, classes, functions), or use engine='threads'."
         ) from error
-
-
-def refuse_other_futures(shards: Iterable[Shard]) -> None:
-    """Raise if rows are on a cluster of another kind."""
-    for shard in shards:
-        for future in shard.futures():
-            if not is_ref(future):
-                raise IncompatiblePartsError(
-                    f"engine='ray' cannot read rows that are a {type(future).__name__} of"
-                    f" {type(future).__module__.partition('.')[0]}. Use the engine of the cluster that has them."
-                )

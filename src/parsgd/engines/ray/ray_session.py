@@ -45,7 +45,7 @@ class RaySession:
     cache: ActorCache = field(default_factory=lambda: ActorCache(closed=True))
 
 
-# Open ``with`` blocks of this process: all engines use the actors of the innermost one, which occupy cores.
+# Open ``with`` blocks of this process: all engines use the actors of the innermost one.
 _kept: list[RaySession] = []
 
 
@@ -68,6 +68,12 @@ def cluster_session() -> RaySession | None:
     if not _ray.is_initialized():
         return None
     return RaySession(cache=_kept[-1].cache) if _kept else RaySession()
+
+
+def session_of_environment(worker_timeout_s: float) -> RaySession | None:
+    """Connect to the cluster that ``RAY_ADDRESS`` names, as ``ray.init()`` does; None if it names none."""
+    address = os.environ.get("RAY_ADDRESS", "local")
+    return None if address in ("", "local") else connect_to(address, worker_timeout_s)
 
 
 def connect_to(address: str, worker_timeout_s: float) -> RaySession:

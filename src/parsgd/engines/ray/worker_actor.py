@@ -167,6 +167,10 @@ def place() -> ActorPlace:
 
 
 def remote_class() -> Any:
-    """Return the class of actors: a lost one is replaced by the driver, and a lost task is the driver's matter, too."""
+    """Return the class of actors: the driver replaces lost ones, and decides what to do about lost tasks.
+
+    Without ``num_cpus``, an actor needs a free core to start and reserves none, so that one that waits for the next fit
+    does not stop other work, for example of Ray Data.
+    """
     groups = {"tasks": 1, "control": 1}
-    return _ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, concurrency_groups=groups)(WorkerActor)
+    return _ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups=groups)(WorkerActor)
