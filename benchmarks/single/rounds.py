@@ -87,7 +87,7 @@ def main() -> None:
         except MissingDependencyError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
-        if name == "dask":
+        if name in ("dask", "ray"):
             engine = replace(engine, n_processes=given.workers)
         with engine if hasattr(engine, "__enter__") else nullcontext(engine) as kept:
             for label, (size, usual) in SIZES.items():

@@ -1,5 +1,6 @@
 """Datasets of Ray Data and references to blocks, on a local cluster of two actors."""
 
+import os
 import sys
 
 import cloudpickle
@@ -92,15 +93,17 @@ def test_paths_are_read_by_the_actors(engine, tmp_path):
     assert np.array_equal(fitted(data, engine).coef_, fitted(data, "serial").coef_)
 
 
-def test_a_damaged_file_is_named_with_the_shard_and_the_actor(engine, tmp_path):
-    path = tmp_path / "rows.parquet"
-    pd.DataFrame(X, columns=list("abcde")).assign(y=Y).to_parquet(path, row_group_size=50)
-    data = parsgd.open_dataset(path, target="y")
-    content = path.read_bytes()
-    half = len(content) // 2
-    path.write_bytes(content[:8] + bytes(half - 8) + content[half:])
-    with pytest.raises(DataFileError, match=r"rows\.parquet") as caught:
-        fitted(data, engine)
+def test_rows_that_cannot_be_read_are_named_with_the_shard_and_the_actor(engine):
+    driver = os.getpid()
+
+    def parts():
+        yield X[:100], Y[:100]
+        if os.getpid() != driver:
+            raise OSError("the disk is gone")
+        yield X[100:], Y[100:]
+
+    with pytest.raises(DataFileError, match=r"rows 101 to 200.*the disk is gone") as caught:
+        fitted(parsgd.open_dataset(parts), engine)
     notes = "\n".join(caught.value.__notes__)
     assert "Shard" in notes
     assert "the Ray worker with pid" in notes

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
-
-import ray
-from ray import data as ray_data
-from ray.experimental import get_object_locations
 
 from parsgd.data.cluster_collections import dataset_of_blocks, dataset_of_tables
 from parsgd.data.cluster_pieces import Partition, is_future
 from parsgd.data.dataset import Dataset
 from parsgd.data.open_options import OpenOptions
+from parsgd.engines.ray.ray_api import ray
 from parsgd.errors import InvalidArgumentError
 
-# Ray annotates few of its functions.
-_ray: Any = ray
+_ray_data: Any = import_module("ray.data")
+_locations: Any = import_module("ray.experimental")
 
 
 def open_ray_data(data: Any, request: OpenOptions) -> Dataset:
@@ -30,7 +28,7 @@ def open_ray_data(data: Any, request: OpenOptions) -> Dataset:
         request.refuse("blocks, which bring their own targets and weights", "target", "weight")
         request.refuse("blocks", "columns", "sparse")
         return dataset_of_blocks(_partitions(data, name), request, name, _map_partitions)
-    if isinstance(data, ray_data.Dataset):
+    if isinstance(data, _ray_data.Dataset):
         name = "the Ray dataset"
         return dataset_of_tables(_partitions(data.to_arrow_refs(), name), request, name, _map_partitions)
     raise InvalidArgumentError(
@@ -41,8 +39,8 @@ def open_ray_data(data: Any, request: OpenOptions) -> Dataset:
 
 def _partitions(refs: Sequence[Any], name: str) -> list[Partition]:
     """Return the partitions with the nodes that hold them."""
-    _ray.wait(list(refs), num_returns=len(refs), fetch_local=False)
-    found = get_object_locations(list(refs))
+    ray.wait(list(refs), num_returns=len(refs), fetch_local=False)
+    found = _locations.get_object_locations(list(refs))
     homes = [next(iter(found.get(ref, {}).get("node_ids", ())), None) for ref in refs]
     names = [f"{name}, block {number}" for number in range(len(refs))]
     return [Partition(ref, block, home) for ref, block, home in zip(refs, names, homes, strict=True)]
@@ -50,5 +48,5 @@ def _partitions(refs: Sequence[Any], name: str) -> list[Partition]:
 
 def _map_partitions(partitions: Sequence[Partition], function: Callable[[Any], Any]) -> list[Any]:
     """Apply a function to each partition, on the node that holds it; a task without a core waits for no other."""
-    remote = _ray.remote(num_cpus=0)(function)
-    return _ray.get([remote.remote(partition.source) for partition in partitions])
+    remote = ray.remote(num_cpus=0)(function)
+    return ray.get([remote.remote(partition.source) for partition in partitions])

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from parsgd.engines.error_transport import PackedError, unpacked_error
-from parsgd.engines.ray.object_refs import ActorLostError, ObjectRef, fetch
+from parsgd.engines.ray.object_refs import ActorLostError, fetch
+from parsgd.engines.ray.ray_api import ObjectRef, on_node, ray
 from parsgd.engines.ray.worker_actor import ActorPlace, TaskPulse, remote_class
 
 # Seconds between two heartbeats of a busy actor.
@@ -25,8 +23,6 @@ _RECRUIT_S = 1.0
 _GATHER_S = 10.0
 # Place of an actor that has not answered yet.
 _NOWHERE = ActorPlace(0, "", "")
-# Ray annotates few of its functions.
-_ray: Any = ray
 
 
 @dataclass(eq=False)
@@ -74,7 +70,7 @@ class ActorHost:
         """End the process, also one that does not answer."""
         # a cluster that has ended has no actors
         with contextlib.suppress(Exception):
-            _ray.kill(self.actor, no_restart=True)
+            ray.kill(self.actor, no_restart=True)
 
     def __str__(self) -> str:
         if not self.place.process:
@@ -162,7 +158,7 @@ class ActorHosts:
         lost = [*self.starting, *self.silent]
         try:
             ends = {host.call("end", "tasks"): host for host in self.ready}
-            ended: list[ObjectRef] = _ray.wait(list(ends), num_returns=len(ends), timeout=grace_s)[0] if ends else []
+            ended: list[ObjectRef] = ray.wait(list(ends), num_returns=len(ends), timeout=grace_s)[0] if ends else []
             for ref in ended:
                 with contextlib.suppress(ActorLostError):
                     fetch(ref, ends[ref])
@@ -256,7 +252,7 @@ class ActorHosts:
     def _free_slots(self) -> list[str]:
         """Return the node of each core without an actor of the fit, nodes in turn, first those that hold rows."""
         taken = Counter([host.place.node for host in self.ready] + [host.target for host in self.starting])
-        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in _ray.nodes() if node["Alive"]}
+        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
         order = [node for node in self.nodes if node in cores] + [node for node in cores if node not in self.nodes]
         return [
             node
@@ -268,15 +264,14 @@ class ActorHosts:
 
 def start_host(node: str) -> ActorHost:
     """Start an actor, preferably on a node."""
-    strategy = NodeAffinitySchedulingStrategy(node, soft=True)
-    return ActorHost(remote_class().options(scheduling_strategy=strategy).remote(), target=node)
+    return ActorHost(remote_class().options(scheduling_strategy=on_node(node)).remote(), target=node)
 
 
 def n_cores() -> int:
     """Return the number of cores of the cluster, at least 1."""
-    return max(1, int(_ray.cluster_resources().get("CPU", 1)))
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def n_free_cores() -> int:
     """Return the number of cores that no actor and no task uses."""
-    return int(_ray.available_resources().get("CPU", 0))
+    return int(ray.available_resources().get("CPU", 0))

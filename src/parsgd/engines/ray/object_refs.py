@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import numpy as np
-import ray
-from ray import exceptions
+
+from parsgd.engines.ray.ray_api import LOST, ObjectRef, ray
 
 # Smaller states are sent inside their tasks, as Ray does with all arguments up to this size.
 _INLINE_BYTES = 100_000
 # Seconds between two checks for Ctrl-C.
 _POLL_S = 0.1
-# Errors of an object or of a process, other than those that the code in it raised.
-_LOST = (
-    exceptions.RayActorError,
-    exceptions.ObjectLostError,
-    exceptions.NodeDiedError,
-    exceptions.WorkerCrashedError,
-    exceptions.OutOfMemoryError,
-    exceptions.LocalRayletDiedError,
-)
-# Ray annotates few of its functions.
-_ray: Any = ray
 
 
 class ActorLostError(Exception):
     """An operation on an actor failed because the actor or its node is lost; the message has the reason."""
-
-
-class ObjectRef(Protocol):
-    """Reference to an object of Ray, which exists while it is referenced."""
-
-    def hex(self) -> str: ...
 
 
 class StateStore:
@@ -48,7 +30,7 @@ class StateStore:
         if state.nbytes <= _INLINE_BYTES:
             return state
         if self.last is None or self.last[0] is not state:
-            self.last = state, _ray.put(state)
+            self.last = state, ray.put(state)
         return self.last[1]
 
     def clear(self) -> None:
@@ -61,9 +43,9 @@ def wait_for(refs: Sequence[ObjectRef], seconds: float) -> list[ObjectRef]:
     if not refs:
         time.sleep(seconds)
         return []
-    ready, waiting = _ray.wait(list(refs), num_returns=1, timeout=seconds)
+    ready, waiting = ray.wait(list(refs), num_returns=1, timeout=seconds)
     if ready and waiting:
-        ready += _ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
+        ready += ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
     return ready
 
 
@@ -71,11 +53,11 @@ def fetch(ref: ObjectRef, host: object, timeout_s: float = float("inf")) -> obje
     """Return a result of an actor.  Raises ActorLostError if the actor is lost, and errors of its code."""
     end = time.monotonic() + timeout_s
     try:
-        while not _ray.wait([ref], timeout=_POLL_S)[0]:
+        while not ray.wait([ref], timeout=_POLL_S)[0]:
             if time.monotonic() > end:
                 raise ActorLostError(f"{host} has not answered for {timeout_s:g} s.")
-        return _ray.get(ref)
-    except _LOST as error:
+        return ray.get(ref)
+    except LOST as error:
         raise ActorLostError(f"{host} was lost ({_reason(error)}).") from error
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
-import ray
-from ray import exceptions
 
 from parsgd.core import Task
 from parsgd.engines import remote_reports
 from parsgd.engines.cluster_vector import ClusterVector
 from parsgd.engines.ray.actor_hosts import ActorHost, ActorHosts
-from parsgd.engines.ray.object_refs import ActorLostError, ObjectRef
+from parsgd.engines.ray.object_refs import ActorLostError
+from parsgd.engines.ray.ray_api import ObjectRef, RayError, ray
 from parsgd.utils.tree_reduce import FAN_IN, groups_of
 
 # Maximum number of attempts to compute a sum when nodes are lost.
 _ATTEMPTS = 5
-# Ray annotates few of its functions.
-_ray: Any = ray
 
 
 class TaskRunner(Protocol):
@@ -55,14 +52,14 @@ class ObjectState(ClusterVector):
         for attempt in range(_ATTEMPTS):
             try:
                 return _tree(self.pool, own, weights)
-            except (ActorLostError, exceptions.RayError) as error:
+            except (ActorLostError, RayError) as error:
                 why = str(error)
                 self._recover([vector for vector in own if isinstance(vector, ObjectState)], surely=attempt > 0)
         raise OSError(f"the workers' states could not be added up in {_ATTEMPTS} attempts; the last time {why}")
 
     def _recover(self, states: Sequence[ObjectState], surely: bool) -> None:
         """Run the tasks of lost states again: of those on lost nodes, or ``surely`` of all."""
-        alive = {node["NodeID"] for node in _ray.nodes() if node["Alive"]}
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         for state in states:
             if surely or state.node not in alive:
                 try:

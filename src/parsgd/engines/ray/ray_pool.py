@@ -8,17 +8,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import ray
 
 from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed, WorkFn
 from parsgd.engines.error_transport import PackedError, WarningRegistry, unpacked_error, warn_again
 from parsgd.engines.placement import Placement, assign_by_locality
 from parsgd.engines.ray.actor_hosts import ActorCache, ActorHost, ActorHosts
-from parsgd.engines.ray.object_refs import ActorLostError, ObjectRef, StateStore, fetch, wait_for
+from parsgd.engines.ray.object_refs import ActorLostError, StateStore, fetch, wait_for
 from parsgd.engines.ray.object_state import ObjectState
+from parsgd.engines.ray.ray_api import ObjectRef, ray
 from parsgd.engines.ray.worker_actor import SentShard, TaskEnded
 from parsgd.engines.remote_reports import aligned_report, packed, refuse_other_futures
 from parsgd.engines.reported_loss import ReportedLoss
@@ -28,8 +28,6 @@ from parsgd.errors import IncompatiblePartsError, WorkersLostError
 _POLL_S = 0.1
 # Time limit for actors to end a fit; they first complete a call into compiled code.
 _GRACE_S = 2.0
-# Ray annotates few of its functions.
-_ray: Any = ray
 
 
 @dataclass
@@ -92,7 +90,7 @@ class RayWorkerPool:
         self.hosts: ActorHosts = ActorHosts(cache, n_processes, heartbeat_timeout_s, self._joined, self._left)
         try:
             refuse_other_futures(shards, "ray", "ray")
-            self.hosts.begin(_ray.put(_packed_work(work)), max(len(shards), 1), [shard.home for shard in shards])
+            self.hosts.begin(ray.put(_packed_work(work)), max(len(shards), 1), [shard.home for shard in shards])
             self._gather()
         except BaseException:
             self.close()

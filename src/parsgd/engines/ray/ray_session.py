@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import joblib
-import ray
-from ray._private import ray_constants
 
 from parsgd.engines.ray.actor_hosts import ActorCache, n_free_cores
+from parsgd.engines.ray.ray_api import constants, ray
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, WorkersLostError
 from parsgd.utils import temporary
 
@@ -27,9 +25,6 @@ from parsgd.utils import temporary
 _REMOVE_S, _POLL_S = 5.0, 0.05
 # Seconds to wait for a free core inside a task.
 _FREE_S = 2.0
-# Ray annotates few of its functions.
-_ray: Any = ray
-_constants: Any = ray_constants
 # Environment of the processes of a local cluster.  On macOS and Windows Ray uses the address of the loopback interface
 # unless this variable has another value; with it, Ray does so on Linux, too.
 _LOCALHOST = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -65,7 +60,7 @@ def close_kept() -> None:
 
 def cluster_session() -> RaySession | None:
     """Return a session on the cluster to which this process is connected; None if there is none."""
-    if not _ray.is_initialized():
+    if not ray.is_initialized():
         return None
     return RaySession(cache=_kept[-1].cache) if _kept else RaySession()
 
@@ -83,7 +78,7 @@ def connect_to(address: str, worker_timeout_s: float) -> RaySession:
     """
     session = cluster_session()
     if session is not None:
-        connected = str(_ray.get_runtime_context().gcs_address)
+        connected = str(ray.get_runtime_context().gcs_address)
         if address not in ("auto", connected):
             raise IncompatiblePartsError(
                 f"Ray(address={address!r}) was used in a process that is connected to the Ray cluster at {connected}."
@@ -94,12 +89,12 @@ def connect_to(address: str, worker_timeout_s: float) -> RaySession:
         _check_answers(address, worker_timeout_s)
     try:
         with _restored():
-            _ray.init(address=address, log_to_driver=False, configure_logging=False)
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkersLostError(
             f"The Ray cluster at {address} cannot be used: {error} Make sure it is running: ray start --head"
         ) from error
-    return RaySession(_ray.shutdown)
+    return RaySession(ray.shutdown)
 
 
 def _check_answers(address: str, timeout_s: float) -> None:
@@ -126,8 +121,8 @@ def start_local(n_processes: int | None, n_workers: int) -> RaySession:
         with _restored(), _environment(), _only_localhost():
             opened.callback(_read_authentication)
             _read_authentication()
-            opened.callback(_ray.shutdown)
-            _ray.init(
+            opened.callback(ray.shutdown)
+            ray.init(
                 num_cpus=n_cores,
                 address="local",
                 include_dashboard=False,
@@ -188,12 +183,12 @@ def _set_environment(variables: dict[str, str | None]) -> None:
 @contextlib.contextmanager
 def _only_localhost() -> Generator[None]:
     """Let this process use the address of the loopback interface: Ray reads the variable when it is imported."""
-    before = _constants.ENABLE_RAY_CLUSTER
-    _constants.ENABLE_RAY_CLUSTER = False
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        _constants.ENABLE_RAY_CLUSTER = before
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextlib.contextmanager
@@ -212,9 +207,9 @@ def _restored() -> Generator[None]:
 
 def _read_authentication() -> None:
     """Let Ray read its token and the mode of authentication again; versions before 2.52 have neither."""
-    loader = getattr(_ray._raylet, "AuthenticationTokenLoader", None)
+    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)
     if loader is not None:
-        _ray._raylet.Config.initialize("")
+        ray._raylet.Config.initialize("")
         loader.instance().reset_cache()
 
 
@@ -236,4 +231,4 @@ def refuse_full_cluster() -> None:
 
 def inside_task() -> bool:
     """Return True inside a task or an actor of Ray."""
-    return _ray.is_initialized() and _ray.get_runtime_context().worker.mode == _ray.WORKER_MODE
+    return ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE

@@ -11,16 +11,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import ray
 
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
 from parsgd.engines import remote_reports
 from parsgd.engines.error_transport import PackedError, packed_error, packed_warnings
+from parsgd.engines.ray.ray_api import ray
 from parsgd.engines.remote_reports import aligned
 from parsgd.utils import blas_threads
-
-# Ray annotates few of its functions.
-_ray: Any = ray
 
 
 class ActorPlace(NamedTuple):
@@ -158,11 +155,11 @@ class WorkerActor:
 
 def place() -> ActorPlace:
     """Return the place of this process."""
-    context = _ray.get_runtime_context()
+    context = ray.get_runtime_context()
     address = ""
     # a cluster may be about to end
     with contextlib.suppress(Exception):
-        address = _ray.util.get_node_ip_address()
+        address = ray.util.get_node_ip_address()
     return ActorPlace(os.getpid(), context.get_node_id(), address)
 
 
@@ -173,4 +170,4 @@ def remote_class() -> Any:
     does not stop other work, for example of Ray Data.
     """
     groups = {"tasks": 1, "control": 1}
-    return _ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups=groups)(WorkerActor)
+    return ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups=groups)(WorkerActor)
