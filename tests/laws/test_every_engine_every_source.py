@@ -1,5 +1,7 @@
 """Promise: a synchronous algorithm gives the same bits wherever its workers are, and wherever the rows come from."""
 
+import importlib.util
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

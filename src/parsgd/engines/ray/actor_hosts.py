@@ -21,6 +21,8 @@ _PULSE_S = 0.5
 _RECRUIT_S = 1.0
 # Seconds after the first actor for which the driver waits for the others.
 _GATHER_S = 10.0
+# Numbers of the fits of this process.
+_fits = itertools.count()
 # Place of an actor that has not answered yet.
 _NOWHERE = ActorPlace(0, "", "")
 
@@ -43,9 +45,9 @@ class ActorHost:
     pulsed_s: float = 0.0
     waited_s: float = 0.0
 
-    def begin(self, work: ObjectRef) -> None:
+    def begin(self, fit: int, work: ObjectRef) -> None:
         """Request the actor to begin a fit."""
-        self.begun = self.call("begin", "tasks", work)
+        self.begun = self.call("begin", "tasks", fit, work)
         self.workers.clear()
         self.pulse, self.waited_s = None, 0.0
 
@@ -126,6 +128,7 @@ class ActorHosts:
         self.ready: list[ActorHost] = []
         self.starting: list[ActorHost] = []
         self.silent: list[ActorHost] = []
+        self.fit: int = next(_fits)
         self.work: ObjectRef | None = None
         self.n_workers: int = 1
         self.nodes: list[str] = []
@@ -142,7 +145,7 @@ class ActorHosts:
         self.nodes = [node for node, _ in Counter(home for home in homes if home is not None).most_common()]
         self.starting = self.cache.take(self._n_wanted())
         for host in self.starting:
-            host.begin(work)
+            host.begin(self.fit, work)
         self._recruit()
 
     def gathered(self) -> bool:
@@ -246,7 +249,7 @@ class ActorHosts:
         if n_missing > 0:
             for node in self._free_slots()[:n_missing]:
                 host = start_host(node)
-                host.begin(self.work)
+                host.begin(self.fit, self.work)
                 self.starting.append(host)
 
     def _free_slots(self) -> list[str]:

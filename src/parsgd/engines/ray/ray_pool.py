@@ -24,6 +24,8 @@ from parsgd.engines.remote_reports import aligned_report, packed, refuse_other_f
 from parsgd.engines.reported_loss import ReportedLoss
 from parsgd.errors import IncompatiblePartsError, WorkersLostError
 
+# Unique over all pools, so that late answers are recognized.
+_serials = itertools.count()
 # Maximum delay of Ctrl-C, and of the detection of a lost actor that runs no task.
 _POLL_S = 0.1
 # Time limit for actors to end a fit; they first complete a call into compiled code.
@@ -83,7 +85,6 @@ class RayWorkerPool:
         self.arrived: deque[Report | TaskFailed | BaseException] = deque()
         self.states: StateStore = StateStore()
         self.registry: WarningRegistry = {}
-        self.serials: itertools.count[int] = itertools.count()
         self.halted: bool = False
         self.closed: bool = False
         self.placement: Placement[ActorHost] | None = None
@@ -181,7 +182,7 @@ class RayWorkerPool:
         return None if self.placement is None else self.placement.host_of(worker)
 
     def _start_task(self, task: Task, host: ActorHost) -> None:
-        serial = next(self.serials)
+        serial = next(_serials)
         self.running[serial] = self.submit(serial, task, host)
 
     def submit(self, serial: int, task: Task, host: ActorHost) -> _Running:
@@ -222,10 +223,9 @@ class RayWorkerPool:
 
     def _take_answer(self, host: ActorHost, ref: ObjectRef) -> None:
         pulse = self.hosts.take_answer(host, ref)
-        if pulse is not None and pulse.examples:
-            for running in self.running.values():
-                if running.host is host and running.task.worker == pulse.worker:
-                    self._report_progress(running, pulse.examples, pulse.loss)
+        running = None if pulse is None else self.running.get(pulse.serial)
+        if pulse is not None and running is not None and pulse.examples > running.reported:
+            self._report_progress(running, pulse.examples - running.reported, pulse.loss)
 
     def _end_task(self, serial: int) -> None:
         """Add the report or the error of a task to the results."""
@@ -270,7 +270,7 @@ class RayWorkerPool:
         if not self.halted:
             self.halted = True
             for host in self.hosts.ready:
-                host.call("halt", "control")
+                host.call("halt", "control", self.hosts.fit)
 
     # -- actors come and go --------------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class RayWorkerPool:
             for other in self.hosts.ready:
                 other.workers.intersection_update(self.placement.workers_of(other))
         if self.halted:
-            host.call("halt", "control")
+            host.call("halt", "control", self.hosts.fit)
 
     def _left(self, host: ActorHost, why: str) -> None:
         """Move the workers of an actor to others; its tasks are lost."""
@@ -288,7 +288,8 @@ class RayWorkerPool:
             self.placement.remove(host)
         for serial, running in list(self.running.items()):
             if running.host is host:
-                host.skip(serial)
+                if host in self.hosts.silent:
+                    host.skip(serial)
                 del self.running[serial]
                 self.stranded.append(_Stranded(running.task, why, time.monotonic() + self.worker_timeout_s))
 
@@ -321,7 +322,7 @@ class RayWorkerPool:
                     f"worker {task.worker} is lost: no Ray worker came within {self.worker_timeout_s:g} s."
                 )
             self._wait(_POLL_S)
-        running = self.submit(next(self.serials), task, host)
+        running = self.submit(next(_serials), task, host)
         assert running.state is not None
         self.fetch_from(host, running.ended)
         return running.state, host.place.node

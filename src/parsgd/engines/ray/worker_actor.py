@@ -29,9 +29,9 @@ class ActorPlace(NamedTuple):
 
 
 class TaskPulse(NamedTuple):
-    """Examples of the running task since the last pulse, and their mean loss; ``worker`` is -1 if no task runs."""
+    """Examples of the running task so far, and their mean loss; ``serial`` is -1 if no task runs."""
 
-    worker: int
+    serial: int
     examples: int
     loss: float
 
@@ -61,22 +61,24 @@ class WorkerActor:
     """
 
     def __init__(self) -> None:
+        self.fit: int = -1
+        # the fit that was requested to stop; a request may arrive after the end of its fit
+        self.halted: int = -1
         self._reset()
 
     def _reset(self) -> None:
         self.work: WorkFn | None = None
         self.shards: dict[int, Shard] = {}
-        self.halted: bool = False
         self.skipped: set[int] = set()
-        self.pulse_of_task: TaskPulse = TaskPulse(-1, 0, 0.0)
-        self.serial: int = -1
+        self.latest: TaskPulse = TaskPulse(-1, 0, 0.0)
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, work: bytes) -> ActorPlace | PackedError:
+    def begin(self, fit: int, work: bytes) -> ActorPlace | PackedError:
         """Prepare for a fit; the answer shows that the process is ready."""
         try:
             self._end_fit()
+            self.fit = fit
             self.work = pickle.loads(work)
         except BaseException as error:  # raised again by the driver
             return packed_error(error)
@@ -90,7 +92,7 @@ class WorkerActor:
         A ``shard`` is sent with the first task of a worker on this actor, with ``parts``, the results of its futures.
         With ``apart`` the state of the report is returned as a second object, which remains on this node.
         """
-        self.serial, self.pulse_of_task = serial, TaskPulse(task.worker, 0, 0.0)
+        self.latest = TaskPulse(serial, 0, 0.0)
         warned: list[warnings.WarningMessage] = []
         try:
             with warnings.catch_warnings(record=True, action="default") as warned, blas_threads.one_thread():
@@ -100,7 +102,7 @@ class WorkerActor:
                 result = work(self.shards[task.worker], replace(task, state=aligned(state)), self.progress)
         except BaseException as error:  # raised again by the driver
             result = packed_error(error)
-        self.serial, self.pulse_of_task = -1, TaskPulse(-1, 0, 0.0)
+        self.latest = TaskPulse(-1, 0, 0.0)
         if not apart:
             return TaskEnded(result, packed_warnings(warned))
         if isinstance(result, PackedError) or result.sparse_state is not None:
@@ -129,20 +131,19 @@ class WorkerActor:
 
     def progress(self, worker: int, examples: int, sgd_run: RunningLoss) -> bool:
         """Record the progress of a task; return False if the driver requested a stop."""
-        self.pulse_of_task = TaskPulse(worker, self.pulse_of_task.examples + examples, float(sgd_run.mean_loss()))
-        return not self.halted and self.serial not in self.skipped
+        serial = self.latest.serial
+        self.latest = TaskPulse(serial, self.latest.examples + examples, float(sgd_run.mean_loss()))
+        return self.halted != self.fit and serial not in self.skipped
 
     # -- control -------------------------------------------------------------------------------------------------------
 
     def pulse(self) -> TaskPulse:
-        """Return the examples since the last pulse: the heartbeat of the actor."""
-        last = self.pulse_of_task
-        self.pulse_of_task = last._replace(examples=0)
-        return last
+        """Return the progress of the running task: the heartbeat of the actor."""
+        return self.latest
 
-    def halt(self) -> None:
-        """Request the running task and all further ones to stop and to report partial results."""
-        self.halted = True
+    def halt(self, fit: int) -> None:
+        """Request the tasks of a fit, the running and all further ones, to stop and to report partial results."""
+        self.halted = fit
 
     def skip(self, serial: int) -> None:
         """Request a task that the driver has given up to stop."""
