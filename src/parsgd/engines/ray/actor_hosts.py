@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +48,7 @@ class ActorHost:
 
     def begin(self, fit: int, work: ObjectRef) -> None:
         """Request the actor to begin a fit."""
-        self.begun = self.call("begin", "tasks", fit, work)
+        self.begun = self.call("begin", "tasks", fit, [folder for folder in sys.path if folder], work)
         self.workers.clear()
         self.pulse, self.waited_s = None, 0.0
 

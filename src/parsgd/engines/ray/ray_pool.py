@@ -19,7 +19,7 @@ from parsgd.engines.ray.actor_hosts import ActorCache, ActorHost, ActorHosts
 from parsgd.engines.ray.object_refs import ActorLostError, StateStore, fetch, wait_for
 from parsgd.engines.ray.object_state import ObjectState
 from parsgd.engines.ray.ray_api import ObjectRef, ray
-from parsgd.engines.ray.worker_actor import SentShard, TaskEnded
+from parsgd.engines.ray.worker_actor import SentShard, TaskAnswer
 from parsgd.engines.remote_reports import aligned_report, packed, refuse_other_futures
 from parsgd.engines.reported_loss import ReportedLoss
 from parsgd.errors import IncompatiblePartsError, WorkersLostError
@@ -231,7 +231,7 @@ class RayWorkerPool:
         """Add the report or the error of a task to the results."""
         running = self.running[serial]
         try:
-            ended = cast("TaskEnded", fetch(running.ended, running.host))
+            ended = cast("TaskAnswer", fetch(running.ended, running.host))
         except ActorLostError as error:
             self.hosts.lose(running.host, str(error))
             return
@@ -251,7 +251,7 @@ class RayWorkerPool:
             self._report_progress(running, report.examples - running.reported, loss)
         self.arrived.append(report)
 
-    def with_state(self, ended: TaskEnded, running: _Running) -> Report:
+    def with_state(self, ended: TaskAnswer, running: _Running) -> Report:
         """Return a report with its state, which may be one that remains on its node."""
         report = aligned_report(cast("Report", ended.result))
         if ended.form is None or running.state is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -43,7 +44,7 @@ class SentShard(NamedTuple):
     others: frozenset[int]
 
 
-class TaskEnded(NamedTuple):
+class TaskAnswer(NamedTuple):
     """The report of a task, or its error, and its pickled warnings.
 
     With the state in an object of its own, ``form`` has the dtype and the size of the state.
@@ -74,9 +75,13 @@ class WorkerActor:
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
-    def begin(self, fit: int, work: bytes) -> ActorPlace | PackedError:
-        """Prepare for a fit; the answer shows that the process is ready."""
+    def begin(self, fit: int, path: Sequence[str], work: bytes) -> ActorPlace | PackedError:
+        """Prepare for a fit; the answer shows that the process is ready.
+
+        ``path`` is the import path of the driver; Ray itself passes on two of its folders.
+        """
         try:
+            sys.path.extend(folder for folder in path if folder not in sys.path)
             self._end_fit()
             self.fit = fit
             self.work = pickle.loads(work)
@@ -86,7 +91,7 @@ class WorkerActor:
 
     def run(
         self, serial: int, task: Task, state: np.ndarray, shard: SentShard | None, apart: bool, *parts: object
-    ) -> TaskEnded | tuple[TaskEnded, np.ndarray]:
+    ) -> TaskAnswer | tuple[TaskAnswer, np.ndarray]:
         """Run one task on a state that was sent separately.
 
         A ``shard`` is sent with the first task of a worker on this actor, with ``parts``, the results of its futures.
@@ -104,11 +109,11 @@ class WorkerActor:
             result = packed_error(error)
         self.latest = TaskPulse(-1, 0, 0.0)
         if not apart:
-            return TaskEnded(result, packed_warnings(warned))
+            return TaskAnswer(result, packed_warnings(warned))
         if isinstance(result, PackedError) or result.sparse_state is not None:
-            return TaskEnded(result, packed_warnings(warned)), np.empty(0)
+            return TaskAnswer(result, packed_warnings(warned)), np.empty(0)
         bare, dtype, size = remote_reports.without_state(result)
-        return TaskEnded(bare, packed_warnings(warned), (dtype, size)), result.state
+        return TaskAnswer(bare, packed_warnings(warned), (dtype, size)), result.state
 
     def _take_shard(self, worker: int, sent: SentShard, parts: Sequence[object]) -> None:
         self._keep_shards(sent.others)
