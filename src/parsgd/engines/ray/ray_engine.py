@@ -30,7 +30,7 @@ from parsgd.utils.tree_reduce import FAN_IN
 _OWNER = "Ray"
 # Half of an empty round, and the remaining time of a round with 5 million parameters, rounded:
 # benchmarks/single/rounds.py.
-_LATENCY_S, _BYTES_PER_S = 2e-3, 1e9
+_LATENCY_S, _BYTES_PER_S = 4e-3, 1e9
 
 
 @dataclass(frozen=True)
