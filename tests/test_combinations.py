@@ -16,7 +16,7 @@ from parsgd.core import CsrRows, Rows
 from parsgd.data.contracts import BasePiece, Chunk
 from parsgd.data.sources.array_source import ArraySource
 from parsgd.data.sources.streaming_source import StreamingSource
-from parsgd.errors import IncompatiblePartsError
+from parsgd.errors import IncompatiblePartsError, MissingDependencyError
 from parsgd.kernels.losses import CLASSIFIER, REGRESSOR, names
 from parsgd.models.linear.linear_model import Linear
 from parsgd.models.network.network_model import Network
@@ -213,7 +213,10 @@ def matrix(rows: Rows):
 @pytest.mark.parametrize("axis", ["ALGORITHMS", "ENGINES", "MODELS", "SOURCES"])
 def test_every_name_in_a_registry_is_a_class_that_says_what_it_is(axis):
     for name, path in getattr(registry, axis).items():
-        member = registry.load(path)
+        try:
+            member = registry.load(path)
+        except MissingDependencyError:
+            continue
         assert inspect.isclass(member)
         assert inspect.getdoc(member)
         assert getattr(member, "name", name) == name

@@ -1,6 +1,7 @@
 """What a round costs on each engine beside the work in it: models of 50,000 and of 5 million parameters, two workers.
 
-Usage: python benchmarks/single/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--float32] [--save]
+Usage: python benchmarks/single/rounds.py [--rounds N] [--workers K] [--engines NAME ...] [--parameters N ...]
+       [--float32] [--save]
 
 The workers send back the state that they were sent; so a round is one message each way for each worker, and the merge.
 Figures are milliseconds of a round: the median, and the 90th percentile.
@@ -73,10 +74,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of each size; otherwise 100 of the small and 10 of the large")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engines", nargs="+", default=["threads", "processes", "dask"])
+    parser.add_argument("--parameters", nargs="+", type=int, help="sizes of the state instead of the usual two")
     parser.add_argument("--float32", action="store_true")
     stored_tables.add_option(parser, "rounds")
     given = parser.parse_args()
     dtype = np.float32 if given.float32 else np.float64
+    sizes = {f"{size:,} parameters": (size, 30) for size in given.parameters or ()} or SIZES
     rows = []
     for name in given.engines:
         if name not in registry.ENGINES:
@@ -87,10 +90,10 @@ def main() -> None:
         except MissingDependencyError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
-        if name == "dask":
+        if name in ("dask", "ray"):
             engine = replace(engine, n_processes=given.workers)
         with engine if hasattr(engine, "__enter__") else nullcontext(engine) as kept:
-            for label, (size, usual) in SIZES.items():
+            for label, (size, usual) in sizes.items():
                 times = 1e3 * seconds_of_rounds(kept, size, dtype, given.workers, given.rounds or usual)
                 rows.append([name, label, f"{np.median(times):.3g}", f"{np.quantile(times, 0.9):.3g}"])
     header = ["engine", "state", "ms of a round, median", "90 % quantile"]

@@ -26,6 +26,7 @@ ENGINES = {
     "processes": "parsgd.engines.processes.process_engine:Processes",
     "simulated": "parsgd.engines.simulated:Simulated",
     "dask": "parsgd.engines.dask.dask_engine:Dask",
+    "ray": "parsgd.engines.ray.ray_engine:Ray",
 }
 MODELS = {
     "linear": "parsgd.models.linear.linear_model:Linear",
@@ -41,7 +42,7 @@ SOURCES = {
     "blocks": "parsgd.data.sources.streaming_source:StreamingSource",
 }
 # Extra that installs the optional package of a member.
-EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask"}
+EXTRAS = {"parsgd.engines.dask.dask_engine:Dask": "dask", "parsgd.engines.ray.ray_engine:Ray": "ray"}
 
 
 def load(path: str) -> Any:

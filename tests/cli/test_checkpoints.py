@@ -61,8 +61,8 @@ def test_an_unfinished_fit_is_not_written_over(cli, table_csv, tmp_path):
         (("--resume",), "--resume needs --checkpoint DIR"),
         (("--checkpoint-seconds", "3"), "--checkpoint-seconds needs --checkpoint DIR"),
         (("--checkpoint", "kept", "--checkpoint-seconds", "-1"), "'seconds' parameter of Checkpoint"),
-        (("--scheduler", "tcp://here"), "needs --engine dask; got --engine auto"),
-        (("--scheduler", "tcp://here", "--engine", "threads"), "needs --engine dask; got --engine threads"),
+        (("--scheduler", "tcp://here"), "; got --engine auto"),
+        (("--scheduler", "tcp://here", "--engine", "threads"), "; got --engine threads"),
     ],
 )
 def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv, tmp_path, monkeypatch):
@@ -72,8 +72,15 @@ def test_options_that_make_no_sense_are_mistakes(arguments, said, cli, table_csv
 
 
 def test_the_address_of_a_scheduler_reaches_the_engine():
-    from parsgd.cli.fitting import make_dask_engine
+    from parsgd.cli.fitting import make_cluster_engine
 
-    assert make_dask_engine("dask", "tcp://here:8786").address == "tcp://here:8786"
-    assert make_dask_engine("dask", "here:8786").address == "here:8786"
-    assert make_dask_engine("dask", "/scratch/scheduler.json").scheduler_file == "/scratch/scheduler.json"
+    assert make_cluster_engine("dask", "tcp://here:8786").address == "tcp://here:8786"
+    assert make_cluster_engine("dask", "here:8786").address == "here:8786"
+    assert make_cluster_engine("dask", "/scratch/scheduler.json").scheduler_file == "/scratch/scheduler.json"
+
+
+def test_the_address_of_a_ray_cluster_reaches_the_engine():
+    from parsgd.cli.fitting import make_cluster_engine
+
+    pytest.importorskip("ray", reason="needs parsgd[ray]")
+    assert make_cluster_engine("ray", "10.0.0.1:6379").address == "10.0.0.1:6379"

@@ -31,7 +31,7 @@ from parsgd import (
 )
 from parsgd.algorithms.merging.merge_weights import weighted_sum
 from parsgd.core import Budget, Shard, Task, no_progress
-from parsgd.engines.dask import remote_tasks
+from parsgd.engines import remote_reports
 from parsgd.engines.dask.dask_engine import Dask
 from parsgd.engines.dask.remote_state import RemoteState
 from parsgd.errors import DataFileError, IncompatiblePartsError, InvalidArgumentError, Outcome, WorkersLostError
@@ -106,7 +106,7 @@ def test_of_forty_workers_states_the_driver_gets_only_their_sum(dask, monkeypatc
         return vector
 
     theirs = linear("serial", LocalSGD(1.0), 40)
-    monkeypatch.setattr(remote_tasks, "aligned", counted)
+    monkeypatch.setattr(remote_reports, "aligned", counted)
     ours = linear(dask, LocalSGD(1.0), 40)
     assert np.array_equal(ours, theirs)
     # in each of the two rounds

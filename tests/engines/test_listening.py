@@ -1,4 +1,4 @@
-"""Addresses on which the processes of an engine listen: none beyond this machine, and none at all without Dask."""
+"""Addresses on which the processes of an engine listen: none beyond this machine, and none with processes."""
 
 import ipaddress
 import json
@@ -50,11 +50,42 @@ if __name__ == "__main__":
 """
 
 
+# tries to join the cluster, with its token and without it
+TWO_PROGRAMS = """
+import json, os, secrets, subprocess, sys
+from parsgd.engines.ray.ray_engine import Ray
+
+if __name__ == "__main__":
+    # Ray finds no node otherwise, because the machine has other addresses, too
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    secrets.token_hex = lambda n_bytes: "1" * 64
+    joined = []
+    with Ray(n_processes=1):
+        import ray
+        join = f"import ray; ray.init(address='{ray.get_runtime_context().gcs_address}'); print('joined')"
+        for settings in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "1" * 64}, {"RAY_AUTH_MODE": "disabled"}):
+            with subprocess.Popen(
+                [sys.executable, "-c", join], env=os.environ | settings, stdout=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    joined.append("joined" in process.communicate(timeout=20)[0])
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    joined.append(False)
+    print(json.dumps(joined))
+"""
+
+
 @pytest.mark.parametrize(
     ("module", "engine", "listens"),
-    [("processes.process_engine", "Processes", False), ("dask.dask_engine", "Dask", True)],
+    [
+        ("processes.process_engine", "Processes", False),
+        ("dask.dask_engine", "Dask", True),
+        pytest.param("ray.ray_engine", "Ray", True, marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_listens_beyond_this_machine(tmp_path, module, engine, listens):
+    pytest.importorskip(f"parsgd.engines.{module}", reason="needs parsgd[ray]")
     script = tmp_path / "fit.py"
     script.write_text(PROGRAM.format(module=module, engine=engine))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
@@ -62,7 +93,23 @@ def test_nothing_listens_beyond_this_machine(tmp_path, module, engine, listens):
     found, n_processes = json.loads(done.stdout.splitlines()[-1])
     assert n_processes >= 3
     assert bool(found) == listens
-    assert all(ipaddress.ip_address(address).is_loopback for address in found), found
+    assert all(loopback(address) for address in found), found
+
+
+def loopback(address):
+    found = ipaddress.ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+@pytest.mark.slow
+def test_a_local_ray_cluster_refuses_programs_without_its_token(tmp_path):
+    pytest.importorskip("ray", minversion="2.60", reason="needs parsgd[ray], with authentication")
+    (tmp_path / "fit.py").write_text(TWO_PROGRAMS)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "fit.py"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [True, False]
 
 
 def test_a_cluster_with_certificates():

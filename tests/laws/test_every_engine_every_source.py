@@ -1,5 +1,7 @@
 """Promise: a synchronous algorithm gives the same bits wherever its workers are, and wherever the rows come from."""
 
+import importlib.util
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,7 +49,7 @@ def parameters(model):
 def test_all_engines_give_the_same_bits_from_arrays_and_from_parquet(model, algorithm, source, folder, kept_engine):
     data = (X, Y) if source == "arrays" else (open_dataset(folder, target="y", shuffle_buffer_rows=64),)
     found = {}
-    for name in ("serial", "threads", "processes", "dask"):
+    for name in ("serial", "threads", "processes", "dask", *["ray"] * (importlib.util.find_spec("ray") is not None)):
         made = MODELS[model](n_jobs=2, algorithm=ALGORITHMS[algorithm], engine=kept_engine(name))
         found[name] = made.fit(*data)
     for name, fitted in found.items():

@@ -372,6 +372,14 @@ def test_of_a_cluster_a_file_keeps_that_there_was_one_and_not_which(tmp_path):
         assert not any(value.encode() in (tmp_path / "m.parsgd").read_bytes() for value in where.values())
 
 
+def test_so_it_is_on_ray(tmp_path):
+    pytest.importorskip("ray", reason="needs parsgd[ray]")
+    model = classifier()[0].set_params(engine=registry.load(registry.ENGINES["ray"])(address="203.0.113.7:6379"))
+    model_files.save(model, tmp_path / "m.parsgd")
+    assert model_files.load(tmp_path / "m.parsgd").engine == "ray"
+    assert b"203.0.113.7" not in (tmp_path / "m.parsgd").read_bytes()
+
+
 def test_an_engine_of_processes_comes_back_without_its_processes(tmp_path):
     with parsgd.Processes(n_processes=2, heartbeat_timeout_s=5.0) as engine:
         model = classifier()[0].set_params(engine=engine)

@@ -84,6 +84,12 @@ def test_synchronous_algorithms_have_the_same_bits_on_dask(rows, algorithm):
         assert same_bits(train(rows, algorithm), train(rows, algorithm, "dask"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", SYNCHRONOUS[:4], ids=lambda algorithm: algorithm.name)
+def test_synchronous_algorithms_have_the_same_bits_on_ray(rows, algorithm, kept_engine):
+    assert same_bits(train(rows, algorithm), train(rows, algorithm, kept_engine("ray")))
+
+
 def test_the_mean_gradient_of_several_workers_is_that_of_one_large_batch(rows):
     expected = plain_loop(make_net(0.0, False), rows, adamw, batch_size=96, epochs=2)
     found = train(rows, MiniBatch(), dropout=0.0, batch_norm=False)

@@ -84,7 +84,7 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
             raise UsageError(f"{model} has no {parameter}.{hint} Its parameters are {', '.join(sorted(allowed))}.")
     estimator.set_params(**parameters)
     if parallel is not None and parallel.scheduler is not None:
-        estimator.set_params(engine=make_dask_engine(estimator.engine, parallel.scheduler))
+        estimator.set_params(engine=make_cluster_engine(estimator.engine, parallel.scheduler))
     if parallel is not None and parallel.round_seconds is not None:
         if uses_lbfgs(estimator):
             raise _lbfgs_error("round-seconds")
@@ -165,12 +165,13 @@ def make_timed_algorithm(algorithm: str, seconds: float) -> Algorithm:
     return cls(seconds=seconds)
 
 
-def make_dask_engine(engine: str, scheduler: str) -> Engine:
-    """Return a Dask engine for the scheduler with this address or scheduler file."""
-    if engine != "dask":
-        raise UsageError(f"--scheduler {scheduler} needs --engine dask; got --engine {engine}.")
-    is_file = "://" not in scheduler and (scheduler.endswith(".json") or Path(scheduler).is_file())
-    return registry.load(registry.ENGINES["dask"])(**{"scheduler_file" if is_file else "address": scheduler})
+def make_cluster_engine(engine: str, scheduler: str) -> Engine:
+    """Return an engine for the cluster with this address or, with Dask, this scheduler file."""
+    if engine not in ("dask", "ray"):
+        raise UsageError(f"--scheduler {scheduler} needs --engine dask or --engine ray; got --engine {engine}.")
+    is_file = engine == "dask" and "://" not in scheduler
+    is_file = is_file and (scheduler.endswith(".json") or Path(scheduler).is_file())
+    return registry.load(registry.ENGINES[engine])(**{"scheduler_file" if is_file else "address": scheduler})
 
 
 # -- the rows ----------------------------------------------------------------------------------------------------------

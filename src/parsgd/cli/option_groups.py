@@ -177,10 +177,10 @@ class ParallelOptions:
 
     workers: Annotated[int | None, parallel_option("1: serial; -1: all cores. Default: automatic.")] = None
     algorithm: Annotated[str | None, parallel_option("auto, local, weighted, minibatch, ...", among=ALGORITHMS)] = None
-    engine: Annotated[str | None, parallel_option("auto, serial, threads, processes or dask.", among=ENGINES)] = None
+    engine: Annotated[str | None, parallel_option("auto, serial, threads, processes, dask, ray.", among=ENGINES)] = None
     scheduler: Annotated[
         str | None,
-        parallel_option("Address of a Dask scheduler, or its .json file; needs --engine dask.", metavar="ADDRESS"),
+        parallel_option("Address of a Dask scheduler or its .json file, or of a Ray cluster.", metavar="ADDRESS"),
     ] = None
     round_seconds: Annotated[float | None, parallel_option("Length of a round in seconds.")] = None
 

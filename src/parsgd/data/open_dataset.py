@@ -28,7 +28,10 @@ from parsgd.utils import first_use
 _IN_FOLDERS = tuple(ending for ending in ENDINGS if ending != ".npy")
 # Collections of other packages: top-level module of their types -> the function that opens them, ``function(data,
 # request) -> Dataset``.
-COLLECTIONS = dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection")
+COLLECTIONS = {
+    **dict.fromkeys(("dask", "distributed"), "parsgd.data.dask_collections:open_collection"),
+    "ray": "parsgd.data.ray_collections:open_ray_data",
+}
 
 
 def open_dataset(
@@ -60,7 +63,7 @@ def open_dataset(
           ``.npy`` files, too.
         - Blocks ``(X, y)`` or ``(X, y, weight)``: a list; a function that returns an iterator, called once per pass; or
           a generator. The blocks of a generator are kept in a temporary folder as long as the Dataset exists.
-        - A table of pandas, polars or pyarrow; a Dask collection.
+        - A table of pandas, polars or pyarrow; a Dask collection; a Dataset of Ray Data, or references to blocks.
         - Objects with the members of ``parsgd.data.contracts.Piece``: one, or a list.
     target : str or array, optional
         The column to predict.

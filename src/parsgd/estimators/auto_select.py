@@ -151,7 +151,7 @@ def _limit(n_jobs: int | None, who: str, engine: Engine | None) -> tuple[int, st
             f"The 'n_jobs' parameter of {who} must not be 0: 1 is serial, -1 uses up to all cores, None is automatic."
         )
     backend, configured = joblib.parallel.get_active_backend()
-    if getattr(backend, "nesting_level", 0) or _inside_dask_task():
+    if getattr(backend, "nesting_level", 0) or _inside_dask_task() or _inside_ray_task():
         return 1, "another parallel loop is already running"
     available = joblib.cpu_count() if engine is None else engine.default_workers()
     if engine is not None and engine.on_cluster:
@@ -195,6 +195,12 @@ def _inside_dask_task() -> bool:
     except (AttributeError, ValueError):
         return False
     return True
+
+
+def _inside_ray_task() -> bool:
+    """Return True inside a task or an actor of Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE
 
 
 def _fastest(limit: int, size: ProblemSize, engine: Engine | None) -> tuple[int, str]:

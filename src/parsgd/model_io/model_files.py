@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 import parsgd
+from parsgd import registry
 from parsgd.errors import ModelFileError
 from parsgd.estimators import kinds
 from parsgd.estimators.fitted.attribute_checks import problem
 from parsgd.estimators.fitted.transaction import snapshot
 from parsgd.model_io import safetensors_file
-from parsgd.model_io.packing import is_part, pack, unpack
+from parsgd.model_io.packing import CLUSTERS, is_part, pack, unpack
 from parsgd.model_io.safetensors_file import Kind, deserialize, located_errors, read_json, serialize, validate_head
 from parsgd.training.reporting.history import History
 from parsgd.utils.atomic_io import write_atomically, write_parts
@@ -112,11 +113,12 @@ def open_file(path: str | os.PathLike[str]) -> SavedModel:
 
 
 def _params(estimator: Any) -> dict[str, Any]:
-    """Return the parameters, without the checkpoint folder and the address of a Dask cluster."""
+    """Return the parameters, without the checkpoint folder and the address of a cluster."""
     params = estimator.get_params(deep=False)
     engine = params.get("engine")
-    on_cluster = type(engine).__module__ == "parsgd.engines.dask.dask_engine"
-    replaced = {"checkpoint": None, "engine": "dask" if on_cluster else engine}
+    path = f"{type(engine).__module__}:{type(engine).__name__}"
+    cluster = next((name for name in CLUSTERS.values() if registry.ENGINES[name] == path), None)
+    replaced = {"checkpoint": None, "engine": cluster or engine}
     return params | {name: value for name, value in replaced.items() if name in params}
 
 

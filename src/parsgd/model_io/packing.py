@@ -31,8 +31,10 @@ DTYPES = {
     "BOOL": "bool",
 }
 PARTS = {path.split(":")[1]: path for axis in (registry.ALGORITHMS, registry.ENGINES) for path in axis.values()}
-# Dask connects to an address, where an untrusted server may listen; a file must not choose it.
-del PARTS["Dask"]
+# These connect to an address, where an untrusted server may listen; a file must not choose it.
+CLUSTERS = {"Dask": "dask", "Ray": "ray"}
+for _engine in CLUSTERS:
+    del PARTS[_engine]
 PARTS |= {"Choice": "parsgd.estimators.auto_select:Choice", "StoppingRule": "parsgd.training.stopping:StoppingRule"}
 PARTS |= {"Adaptive": "parsgd.algorithms.common.adaptive_outer:Adaptive"}
 PARTS |= {
@@ -156,9 +158,9 @@ def _unpack_texts(items: list, value: dict[str, Any], arrays: dict[str, np.ndarr
 
 
 def _unpack_part(name: str, value: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
-    if name == "Dask":
+    if name in CLUSTERS:
         raise ModelFileError(
-            "contains the address of a Dask cluster, which parsgd never writes to a file. Do not use files from"
+            f"contains the address of a {name} cluster, which parsgd never writes to a file. Do not use files from"
             " untrusted sources; if the file is your own, save the model again."
         )
     name = former_names.PARTS.get(name, name)

@@ -27,11 +27,15 @@ _paths: dict[Path, int] = {}
 
 
 class TemporaryFolder:
-    """A temporary folder named ``parsgd-KIND-...``; removed by ``close``, or with this object."""
+    """A temporary folder named ``parsgd-KIND-...``; removed by ``close``, or with this object.
 
-    def __init__(self, kind: str):
-        _remove_left(Path(tempfile.gettempdir()), f"parsgd-{kind}-")
-        self.path: Path = Path(tempfile.mkdtemp(prefix=f"parsgd-{kind}-{owner()}-"))
+    It is in the ``parent`` folder, or in that of the system for temporary files.
+    """
+
+    def __init__(self, kind: str, parent: Path | None = None):
+        parent = parent or Path(tempfile.gettempdir())
+        _remove_left(parent, f"parsgd-{kind}-")
+        self.path: Path = Path(tempfile.mkdtemp(prefix=f"parsgd-{kind}-{owner()}-", dir=parent))
         _add(self.path)
         self.close: weakref.finalize[[Path], TemporaryFolder] = weakref.finalize(self, _remove, self.path)
 

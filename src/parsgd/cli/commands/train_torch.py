@@ -31,7 +31,7 @@ def train_torch(
     epochs: Annotated[int, training_option("Passes over the data.")] = 1,
     workers: Annotated[int | None, parallel_option("Number of workers. Default: the trainer's.")] = None,
     algorithm: Annotated[str | None, parallel_option("local, diloco, minibatch, ...", among=ALGORITHMS[1:])] = None,
-    engine: Annotated[str | None, parallel_option("serial, threads, processes or dask.", among=ENGINES)] = None,
+    engine: Annotated[str | None, parallel_option("serial, threads, processes, dask or ray.", among=ENGINES)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a PyTorch module on several workers, and save its parameters.

@@ -16,6 +16,7 @@ from parsgd.core import EngineDefaults, Shard, StoppableProgress, WorkFn
 from parsgd.engines.dask.client import DaskConnection, connect_to, start_local
 from parsgd.engines.dask.cluster import Cluster, active_client, in_task
 from parsgd.engines.dask.dask_pool import DaskWorkerPool, refuse_after_the_end
+from parsgd.engines.remote_reports import refuse_other_futures
 from parsgd.errors import IncompatiblePartsError, InvalidArgumentError, check_between, check_count, check_flag, choose
 from parsgd.utils.tree_reduce import FAN_IN
 
@@ -132,6 +133,7 @@ class Dask(EngineDefaults):
         return _LATENCY_S, _BYTES_PER_S
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> DaskWorkerPool:
+        refuse_other_futures(shards, "dask", "distributed")
         connection = self._connect(len(shards))
         tree = self.reduce == "tree" or (self.reduce == "auto" and len(shards) > FAN_IN)
         return DaskWorkerPool(

@@ -15,6 +15,7 @@ from typing import cast
 import numpy as np
 
 from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed, WorkFn
+from parsgd.engines import remote_reports
 from parsgd.engines.dask import remote_tasks
 from parsgd.engines.dask.cluster import Cluster, RemoteData
 from parsgd.engines.dask.liveness import Host, HostLostError, LivenessMonitor, host_errors, while_alive
@@ -242,15 +243,15 @@ class DaskWorkerPool:
         if not self.in_tree:
             report: Report = await self.cluster.fetch(future, [host])
             self.releasable.append(future)
-            return remote_tasks.aligned_report(report)
-        without_state = self._submit(host, "sum", remote_tasks.without_state, future)
+            return remote_reports.aligned_report(report)
+        without_state = self._submit(host, "sum", remote_reports.without_state, future)
         fetched: tuple[Report, np.dtype, int] = await self.cluster.fetch(without_state, [host])
         report, dtype, size = fetched
-        report = remote_tasks.aligned_report(report)
+        report = remote_reports.aligned_report(report)
         if report.sparse_state is not None:
             self.releasable += [future, without_state]
             return report
-        state = RemoteState(self.cluster, self._recover, task, future, host, dtype, size)
+        state = RemoteState(dtype, size, self.cluster, self._recover, task, future, host)
         # ``Report.state`` may be such a state, which acts as an array
         return replace(report, state=cast("np.ndarray", state))
 

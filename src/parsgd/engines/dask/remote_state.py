@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from typing import cast
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from parsgd.core import Task
-from parsgd.engines.dask import remote_tasks
+from parsgd.engines import remote_reports
+from parsgd.engines.cluster_vector import ClusterVector
 from parsgd.engines.dask.cluster import Cluster, RemoteData
 from parsgd.engines.dask.liveness import Host, HostLostError, host_errors, while_alive
 from parsgd.utils.tree_reduce import FAN_IN, groups_of
@@ -22,8 +21,8 @@ _ATTEMPTS = 5
 
 
 @dataclass(eq=False)
-class RemoteState:
-    """The state of a report on its Dask worker; ``numpy.asarray`` fetches it.
+class RemoteState(ClusterVector):
+    """The state of a report on its Dask worker.
 
     If the host is lost before the state is used, ``recover`` runs the task again; it contains all that is needed.
     """
@@ -33,54 +32,17 @@ class RemoteState:
     task: Task
     report: RemoteData
     host: Host
-    dtype: np.dtype
-    size: int
-    ndim: ClassVar[int] = 1
-
-    @property
-    def shape(self) -> tuple[int]:
-        return (self.size,)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    @cached_property
-    def _fetched(self) -> np.ndarray:
-        return self.weighted_sum([self], np.ones(1))
 
     @property
     def lost(self) -> bool:
         """True if the state is no longer available."""
         return self.host.lost.done() or self.report.status != "finished"
 
-    def __len__(self) -> int:
-        return self.size
+    def sum_there(self, vectors: Sequence[np.ndarray | ClusterVector], weights: np.ndarray) -> np.ndarray:
+        # all remote vectors of a fit are of its engine
+        return self.cluster.call(self._sum, cast("Sequence[np.ndarray | RemoteState]", vectors), weights)
 
-    def __getitem__(self, place: int | slice | np.ndarray) -> np.ndarray:
-        return np.asarray(self)[place]
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self._fetched, dtype=dtype, copy=copy)
-
-    def copy(self) -> np.ndarray:
-        """Return the state as a local array."""
-        return np.array(self)
-
-    def weighted_sum(self, vectors: Sequence[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
-        """Return ``sum_i weights[i] vectors[i]``, with the bits of :func:`parsgd.utils.tree_reduce.weighted_sum`.
-
-        The driver receives one vector; local arrays among ``vectors`` are sent to the cluster.
-        """
-        return self.cluster.call(self._sum, list(vectors), np.asarray(weights, dtype=float))
-
-    async def _sum(self, vectors: list[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
-        nonzero = np.flatnonzero(weights)
-        if len(nonzero) == 1 and weights[nonzero[0]] == 1.0:
-            single = vectors[int(nonzero[0])]
-            if isinstance(single, np.ndarray):
-                return single.copy()
-            vectors, weights = [single], np.ones(1)
+    async def _sum(self, vectors: Sequence[np.ndarray | RemoteState], weights: np.ndarray) -> np.ndarray:
         why = ""
         for _ in range(_ATTEMPTS):
             try:
@@ -103,12 +65,12 @@ async def _tree(cluster: Cluster, vectors: Sequence[np.ndarray | RemoteState], w
     while len(parts) > FAN_IN:
         groups = groups_of(len(parts))
         parts = [
-            await _sum_where_most_are(cluster, parts[group], hosts, remote_tasks.branch, weights[group])
+            await _sum_where_most_are(cluster, parts[group], hosts, remote_reports.branch, weights[group])
             for group in groups
         ]
         weights = np.ones(len(parts))
-    total, _ = await _sum_where_most_are(cluster, parts, hosts, remote_tasks.root, weights, dtype)
-    return remote_tasks.aligned(await cluster.fetch(total, hosts))
+    total, _ = await _sum_where_most_are(cluster, parts, hosts, remote_reports.root, weights, dtype)
+    return remote_reports.aligned(await cluster.fetch(total, hosts))
 
 
 async def _sum_where_most_are(

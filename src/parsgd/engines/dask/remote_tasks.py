@@ -6,14 +6,13 @@ import pickle
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Protocol
 
-import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  (it has no stubs)
 import numpy as np
 
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
+from parsgd.engines.remote_reports import aligned, packed
 from parsgd.utils import blas_threads
-from parsgd.utils.tree_reduce import partial_sum, weighted_sum
 
 
 class RemoteWork:
@@ -28,7 +27,7 @@ class RemoteWork:
         return not self.halted
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _unpacked, (RemoteWork, _packed(self.run))
+        return _unpacked, (RemoteWork, packed(self.run))
 
 
 class RemoteShard:
@@ -42,12 +41,7 @@ class RemoteShard:
         self.shard = shard
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _unpacked, (_closing, _packed(self.shard))
-
-
-def _packed(value: object) -> bytes:
-    """Pickle an object as one bytes object: arrays sent as separate buffers might arrive unaligned."""
-    return cast("Callable[..., bytes]", cloudpickle.dumps)(value, protocol=pickle.HIGHEST_PROTOCOL)
+        return _unpacked, (_closing, packed(self.shard))
 
 
 def _unpacked(wrap: Callable[[object], object], data: bytes) -> object:
@@ -66,49 +60,11 @@ def filled(handle: RemoteShard, values: Sequence[object]) -> RemoteShard:
     return _closing(handle.shard.filled(values))
 
 
-def aligned(vector: np.ndarray) -> np.ndarray:
-    """Return the vector, copied if its memory is not aligned; kernels require alignment."""
-    return np.require(vector, requirements="A")
-
-
 def descend(work: RemoteWork, handle: RemoteShard, task: Task, state: np.ndarray) -> Report:
     """Run one task on a state that was sent separately."""
     task = replace(task, state=aligned(state))
     with blas_threads.one_thread():
         return work.run(handle.shard, task, work.progress)
-
-
-def aligned_report(report: Report) -> Report:
-    """Return the report with arrays that kernels can read."""
-    sparse = report.sparse_state
-    if sparse is not None:
-        values = tuple(aligned(part) for part in sparse.values)
-        features, visits, rest = (aligned(array) for array in (sparse.features, sparse.visits, sparse.rest))
-        sparse = sparse._replace(features=features, visits=visits, values=values, rest=rest)
-    visits = None if report.visits is None else aligned(report.visits)
-    return replace(report, state=aligned(report.state), visits=visits, sparse_state=sparse)
-
-
-def without_state(report: Report) -> tuple[Report, np.dtype, int]:
-    """Return a report without its state, which remains on this worker, and the state's dtype and size.
-
-    A sparse state is small and remains in the report.
-    """
-    return replace(report, state=np.empty(0)), report.state.dtype, report.state.size
-
-
-def branch(vectors: Sequence[Report | np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Return the float64 sum of a group of vectors."""
-    return partial_sum([_state(vector) for vector in vectors], weights)
-
-
-def root(vectors: Sequence[Report | np.ndarray], weights: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the sum of the last few vectors, rounded to ``dtype``."""
-    return weighted_sum([_state(vector) for vector in vectors], weights).astype(dtype, copy=False)
-
-
-def _state(vector: Report | np.ndarray) -> np.ndarray:
-    return aligned(vector.state if isinstance(vector, Report) else vector)
 
 
 class DaskWorker(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from parsgd.engines.processes.error_transport import PackedError
+from parsgd.engines.error_transport import PackedError
 from parsgd.engines.processes.shared_memory import Place
 
 # -- from the driver ---------------------------------------------------------------------------------------------------

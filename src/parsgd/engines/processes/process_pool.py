@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from parsgd.core import Report, Shard, StoppableProgress, Task, TaskFailed
+from parsgd.engines.error_transport import PackedError, WarningRegistry, unpacked_error, warn_again
 from parsgd.engines.placement import Placement
 from parsgd.engines.processes import messages
-from parsgd.engines.processes.error_transport import PackedError, WarningRegistry, unpacked_error, warn_again
 from parsgd.engines.processes.payload import FitPayload
 from parsgd.engines.processes.shared_buffers import SharedBuffer, SharedBuffers
 from parsgd.engines.processes.shared_memory import is_shareable, loads

@@ -21,9 +21,9 @@ from typing import NoReturn, cast
 import numpy as np
 
 from parsgd.core import Report, RunningLoss, Shard, Task, WorkFn
+from parsgd.engines.error_transport import packed_error, packed_warnings
 from parsgd.engines.processes import messages
 from parsgd.engines.processes.channel import Channel
-from parsgd.engines.processes.error_transport import packed_error, packed_warnings
 from parsgd.engines.processes.shared_memory import MappedFiles, Place, Placer, dumps, is_shareable, loads
 from parsgd.utils import blas_threads, first_use
 

@@ -2,7 +2,7 @@
 
 Some serializers rebuild only permitted types, and some rebuild an object without calling its class. The state therefore
 describes the outcome, the history and parsgd's algorithms and engines by names and fields. ``__setstate__`` rebuilds
-them. A class of the user, and a Dask cluster with its address, are stored unchanged.
+them. A class of the user, and a cluster with its address, are stored unchanged.
 """
 
 from __future__ import annotations

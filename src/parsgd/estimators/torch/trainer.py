@@ -63,8 +63,8 @@ class Trainer(BaseEstimator):
         ``LocalSGD``, ``DiLoCo``, ``MiniBatch`` (synchronous data parallel: gradients are averaged in every step),
         ``AsyncLocalSGD``, ... or a name.
     engine : str or object
-        ``"auto"``: processes for several workers, this thread for one.  Also ``"serial"``, ``"threads"``, ``"dask"``
-        and :class:`~parsgd.Simulated`.
+        ``"auto"``: processes for several workers, this thread for one.  Also ``"serial"``, ``"threads"``, ``"dask"``,
+        ``"ray"`` and :class:`~parsgd.Simulated`.
     n_workers : int or None
         Number of workers; None: as many as the engine can run at the same time.
     batch_size : int

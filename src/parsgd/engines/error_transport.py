@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from parsgd.engines.processes.shared_memory import dumps
+from parsgd.engines.remote_reports import packed
 
 # The record by which Python's filters show a warning once.
 WarningRegistry = dict[str | tuple[str, type[Warning], int], int]
@@ -26,7 +26,7 @@ class PackedError(NamedTuple):
 def packed_error(error: BaseException) -> PackedError:
     """Return an error in a form that can be sent."""
     try:
-        data = dumps(error)
+        data = packed(error)
         # many exceptions can be pickled but not unpickled: their arguments differ from those of their class
         if type(pickle.loads(data)) is not type(error):
             data = None
@@ -57,9 +57,9 @@ def packed_warnings(recorded: Iterable[warnings.WarningMessage]) -> bytes | None
     """Return the arguments of :func:`warnings.warn_explicit` for each warning as bytes; None if there are none."""
     found = [(str(warning.message), warning.category, warning.filename, warning.lineno) for warning in recorded]
     try:
-        return dumps(found) if found else None
+        return packed(found) if found else None
     except Exception:
-        return dumps([(text, RuntimeWarning, filename, lineno) for text, _, filename, lineno in found])
+        return packed([(text, RuntimeWarning, filename, lineno) for text, _, filename, lineno in found])
 
 
 def warn_again(data: bytes | None, registry: WarningRegistry) -> None:

@@ -1,8 +1,8 @@
-"""Pieces that are partitions of a Dask collection.
+"""Pieces that are partitions of a collection of Dask or Ray.
 
-On a cluster, a future refers to a partition in the memory of a Dask worker. With ``engine="dask"``, Dask transfers it
-to the worker that trains on it, unless it is already there. Without a cluster, the partition is a delayed object,
-computed at each read.
+On a cluster, a future of Dask or an object reference of Ray refers to a partition in the memory of a machine. With the
+engine of the same name, the cluster transfers it to the worker that trains on it, unless it is already there. Without a
+cluster of Dask, the partition is a delayed object, computed at each read.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from parsgd.errors import DataFileError
 class Partition:
     """One partition: ``value`` if set, otherwise the result of ``source``, a future or a delayed object.
 
-    ``home`` is the address of the Dask worker that holds it, if there is one. Futures are not pickled: on another
-    machine, the value is set before the partition is read.
+    ``home`` is the address of the Dask worker or the number of the Ray node that holds it, if there is one. Futures are
+    not pickled: on another machine, the value is set before the partition is read.
     """
 
     source: Any
@@ -33,24 +33,41 @@ class Partition:
     value: Any = None
 
     def get(self) -> Any:
-        """Return the rows as the Dask object holds them."""
+        """Return the rows as the cluster holds them."""
         if self.value is not None:
             return self.value
         if self.source is None:
             raise DataFileError(
-                f"{self.name}: is on a Dask cluster, to which this process has no client. Train with engine='dask', or"
-                " with 'serial' or 'threads' in the process that has the client."
+                f"{self.name}: is on a cluster, to which this process has no connection. Train with engine='dask' or"
+                " 'ray', where it is, or with 'serial' or 'threads' in the process that opened the data."
             )
         self.check()
-        return self.source.result() if is_future(self.source) else self.source.compute(scheduler="synchronous")
+        match _package(self.source):
+            case "distributed":
+                return self.source.result()
+            case "ray":
+                return self._fetched_from_ray()
+            case _:
+                return self.source.compute(scheduler="synchronous")
+
+    def _fetched_from_ray(self) -> Any:
+        import ray
+
+        try:
+            return ray.get(self.source)
+        except ray.exceptions.ObjectLostError as error:
+            raise self._lost("the Ray cluster", "a node") from error
+
+    def _lost(self, cluster: str, holder: str) -> DataFileError:
+        return DataFileError(
+            f"{self.name}: is no longer in the memory of {cluster}: since the data were opened, {holder} was lost, or"
+            " the cluster restarted or closed. Open the data again: open_dataset(...)."
+        )
 
     def check(self) -> None:
         """Raise DataFileError if the partition is no longer on the cluster."""
-        if is_future(self.source) and self.source.status in ("cancelled", "lost"):
-            raise DataFileError(
-                f"{self.name}: is no longer in the memory of the Dask cluster: since the data were opened, a worker was"
-                " lost, or the cluster restarted or closed. Open the data again: open_dataset(...)."
-            )
+        if _package(self.source) == "distributed" and self.source.status in ("cancelled", "lost"):
+            raise self._lost("the Dask cluster", "a worker")
 
     @property
     def waits(self) -> bool:
@@ -62,16 +79,20 @@ class Partition:
 
 
 def is_future(thing: Any) -> bool:
-    """Return True for a future of a cluster, False for a delayed object.
+    """Return True for a future of Dask or an object reference of Ray, False for a delayed object.
 
     >>> is_future(None)
     False
     """
-    return type(thing).__module__.partition(".")[0] == "distributed"
+    return _package(thing) in ("distributed", "ray")
 
 
-class OnDask(BasePiece):
-    """Base class of pieces of Dask collections; ``partition`` holds their rows."""
+def _package(thing: Any) -> str:
+    return type(thing).__module__.partition(".")[0]
+
+
+class OnCluster(BasePiece):
+    """Base class of pieces of collections; ``partition`` holds their rows."""
 
     partition: Partition
 
@@ -99,7 +120,7 @@ class OnDask(BasePiece):
 
 
 @dataclass(frozen=True)
-class DaskBlock(OnDask):
+class ClusterBlock(OnCluster):
     """A block ``(X, y)`` or ``(X, y, weight)``."""
 
     partition: Partition
@@ -117,7 +138,7 @@ class DaskBlock(OnDask):
 
 
 @dataclass(frozen=True)
-class DaskTable(OnDask):
+class ClusterTable(OnCluster):
     """A partition of a dataframe; ``nothing`` lists columns without values, with their types in other partitions."""
 
     partition: Partition
