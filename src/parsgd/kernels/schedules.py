@@ -8,6 +8,7 @@ adaptive    eta0, divided by 5 whenever the loss stops decreasing (the caller pa
 pa1         eta0 caps the step min(eta0, loss / |x|^2)              (Crammer et al., JMLR 7, 2006)
 pa2         loss / (|x|^2 + 1 / (2 eta0))
 adagrad     eta0 / sqrt(sum of squared gradients of the weight), see adagrad.py
+auto        the same in the scales of the features, with limited steps, see auto_rate.py
 ==========  ============================================================================================
 """
 
@@ -20,7 +21,7 @@ from parsgd.kernels.lowlevel.compiling import inlined
 if TYPE_CHECKING:
     from parsgd.kernels.linear.hyperparams import Hyperparams
 
-CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD = range(7)
+CONSTANT, OPTIMAL, INVSCALING, ADAPTIVE, PA1, PA2, ADAGRAD, AUTO = range(8)
 
 
 @inlined

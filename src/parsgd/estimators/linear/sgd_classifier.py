@@ -56,6 +56,9 @@ class SGDClassifier(streaming.DatasetScore, UncertainClassifier, LinearClassifie
         squared gradients (Duchi, Hazan, Singer, JMLR 12, 2011). It needs few passes, on sparse rows often one. Use
         ``eta0`` from 0.05 (dense, standardized) to 1 (sparse rows of length 1), and ``average=False``.  With
         ``algorithm="auto"``, K workers average at ``sqrt(K)`` times ``eta0``, which makes the progress of one worker.
+        ``"auto"`` needs no ``eta0`` and no scaled columns: AdaGrad in the scales of the columns, with steps that end
+        where the linear approximation of the row's loss is 0.  Its penalty is that of the scaled columns
+        (docs/tuning.md).
     n_jobs : int or None, default=None
         Workers for *one* fit, also a binary one; 1 is serial SGD. None and -1 choose the number from the data size, up
         to all cores; small data get one worker. -2 leaves one core free. A positive number is used as is, but with

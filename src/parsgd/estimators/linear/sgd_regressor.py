@@ -41,7 +41,7 @@ class SGDRegressor(streaming.DatasetScore, UncertainRegressor, RegressorMixin, B
     quantile : float in (0, 1), default=0.5
         Quantile that ``loss="quantile"`` estimates.
     learning_rate : str
-        scikit-learn's schedules, or ``"adagrad"``, as in :class:`parsgd.SGDClassifier`.
+        scikit-learn's schedules, ``"adagrad"`` or ``"auto"``, as in :class:`parsgd.SGDClassifier`.
     n_jobs, algorithm, engine, batch_size, checkpoint
         As in :class:`parsgd.SGDClassifier`.
 

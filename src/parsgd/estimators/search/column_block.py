@@ -121,8 +121,11 @@ class ColumnBlock:
         if self.problem.schedule == "invscaling":
             # powers take longer than the rest of a step, and columns share them
             steps = self.state[first_use.kernels("search.columns").STEP]
-            numbers = np.arange(steps.min(), steps.max() + (stop - start) + 1.0)
-            self.columns = self.columns._replace(powers=numbers**-self.problem.power_t, first_step=float(steps.min()))
+            first, last = steps[: self.n_columns].min(), steps[: self.n_columns].max()
+            # columns of the padding make no steps
+            steps[self.n_columns :] = first
+            numbers = np.arange(first, last + (stop - start) + 1.0)
+            self.columns = self.columns._replace(powers=numbers**-self.problem.power_t, first_step=float(first))
         where = (*rows, order, start, stop, kinds, self.w)
         if self.problem.adagrad:
             kernel = first_use.kernels("search.column_adagrad").run_adagrad_columns

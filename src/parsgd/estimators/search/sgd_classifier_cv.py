@@ -150,11 +150,13 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
         return (target > 0).astype(np.int64) if target.dtype.kind == "f" else target
 
     def _check_targets(self, estimator: Any, folds: Folds, y: np.ndarray) -> None:
+        numbers = class_numbers(estimator.classes_, y)
         for fold, train in enumerate(folds.train):
-            absent = np.setdiff1d(estimator.classes_, y[train])
-            if len(absent):
+            counts = np.bincount(numbers[train], minlength=len(estimator.classes_))
+            if not counts.all():
+                absent = estimator.classes_[counts.argmin()]
                 raise InvalidArgumentError(
-                    f"The training rows of fold {fold} have no row of class {absent[0]}. Use stratified folds, fewer"
+                    f"The training rows of fold {fold} have no row of class {absent}. Use stratified folds, fewer"
                     " folds, or more rows of the class."
                 )
 

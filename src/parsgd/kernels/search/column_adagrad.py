@@ -12,13 +12,14 @@ import numpy as np
 from parsgd.kernels.linear.adagrad import CACHED_BYTES, EPSILON, shrink_weight
 from parsgd.kernels.linear.row_ops import count_values_per_row, get_feature, get_span
 from parsgd.kernels.linear.row_ops_multi import dot_outputs
-from parsgd.kernels.linear.single import prefetch_next_rows, prefetch_next_weights
+from parsgd.kernels.linear.single import prefetch_next_rows
 from parsgd.kernels.lowlevel.compiling import exact, inlined, kernel
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.search.column_steps import (
     evaluate_columns,
     evaluate_joint,
     fold_factors,
+    prefetch_columns,
     set_rates,
     set_targets,
     weigh_gradients,
@@ -102,8 +103,8 @@ def run_adagrad_columns(
     for i in range(start, stop):
         prefetch_next_rows(x, y, order, i)
         if exceeds_cache:
-            prefetch_next_weights(x, order, i, w, n_columns)
-            prefetch_next_weights(x, order, i, squares, n_columns)
+            prefetch_columns(x, order, i, w, n_columns)
+            prefetch_columns(x, order, i, squares, n_columns)
         row = order[U(i)]
         trains = columns.trains[U(kinds[U(row)])]
         if has_penalty:

@@ -13,7 +13,7 @@ import numpy as np
 
 from parsgd.kernels.linear.row_ops import count_values_per_row, get_feature, get_span
 from parsgd.kernels.linear.row_ops_multi import add_outputs, dot_outputs
-from parsgd.kernels.linear.single import CACHED_BYTES, prefetch_next_rows, prefetch_next_weights
+from parsgd.kernels.linear.single import CACHED_BYTES, prefetch_next_rows
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
@@ -21,6 +21,7 @@ from parsgd.kernels.search.column_steps import (
     evaluate_columns,
     evaluate_joint,
     fold_factors,
+    prefetch_columns,
     set_rates,
     set_targets,
     weigh_gradients,
@@ -102,7 +103,7 @@ def run_sgd_columns(
     for i in range(start, stop):
         prefetch_next_rows(x, y, order, i)
         if exceeds_cache:
-            prefetch_next_weights(x, order, i, w, n_columns)
+            prefetch_columns(x, order, i, w, n_columns)
         row = order[U(i)]
         trains = columns.trains[U(kinds[U(row)])]
         dot_outputs(tiles, x, row, w, n_columns, margins)

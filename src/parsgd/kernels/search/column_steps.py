@@ -9,14 +9,17 @@ from numba import types
 from numba.extending import overload
 
 from parsgd.kernels.linear.multi import evaluate_softmax
+from parsgd.kernels.linear.row_ops import get_feature, get_span
 from parsgd.kernels.loss_kernels import HINGE, LOG, evaluate, fold_factor, get_loss_code
 from parsgd.kernels.losses import hinge, logistic
 from parsgd.kernels.lowlevel.compiling import INLINE, inlined
 from parsgd.kernels.lowlevel.fast_exp import exp
+from parsgd.kernels.lowlevel.intrinsics import prefetch_to_second
 from parsgd.kernels.schedules import INVSCALING, OPTIMAL
 from parsgd.kernels.search.columns import EXAMPLES, LOSS, LOSS_FACTOR, LR_SCALE, STEP
 
 if TYPE_CHECKING:
+    from parsgd.core import CsrRows, DenseRows
     from parsgd.kernels.search.columns import Columns
 
 U = np.uint64
@@ -47,6 +50,18 @@ def _set_targets(target, columns, targets, factors):
             factors[k] = 1.0
 
     return numbers
+
+
+@inlined
+def prefetch_columns(x: DenseRows | CsrRows, order: np.ndarray, position: int, w: np.ndarray, n_columns: int) -> None:
+    """Prefetch the weights of the next row into the second-level cache; those of a sparse row may fill the first."""
+    if position + 1 < order.shape[0]:
+        begin, end = get_span(x, order[U(position + 1)])
+        line = U(64 // w.itemsize)
+        for p in range(begin, end):
+            at = get_feature(x, p, begin) * n_columns
+            for k in range(U(0), n_columns, line):
+                prefetch_to_second(w, at + k)
 
 
 @inlined
