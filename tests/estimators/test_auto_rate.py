@@ -218,3 +218,17 @@ def test_what_does_not_work_is_refused(changes, message):
         SGDClassifier("log_loss", **SETTINGS | changes).fit(X, y)
     with pytest.raises(InvalidArgumentError, match="learning_rate"):
         SGDOneClassSVM(learning_rate="auto").fit(X)
+
+
+def test_a_stream_takes_its_scales_from_drawn_rows(tmp_path):
+    X = np.random.default_rng(0).standard_normal((2000, 4)) * [1.0, 1e3, 1e-3, 5.0]
+    y = 2.0 * X[:, 1] + 100.0
+    path = tmp_path / "rows.csv"
+    np.savetxt(path, np.column_stack([X, y]), delimiter=",", header="a,b,c,d,y", comments="")
+    dataset = parsgd.open_dataset(path, target="y")
+    for model in (
+        SGDRegressor(**SETTINGS | {"max_iter": 5}).fit(dataset),
+        SGDRegressor(**SETTINGS).partial_fit(dataset).partial_fit(dataset).partial_fit(dataset),
+    ):
+        assert model.score(X.astype(np.float32), y) > 0.99
+        assert model._target_moments[0] >= 1999
