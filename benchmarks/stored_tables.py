@@ -55,11 +55,15 @@ def describe(script: str, libraries: tuple[str, ...]) -> str:
 
 
 def _public(arguments: Iterable[str]) -> Iterator[str]:
-    """Yield the arguments of the measurement; a folder of data has another path on another machine."""
-    for argument in arguments:
+    """Yield the arguments of the measurement, without files to write; a folder of data has another path elsewhere."""
+    remaining = iter(arguments)
+    for argument in remaining:
         if argument.startswith("--save"):
             return
-        yield "DATA_FOLDER" if Path(argument).is_dir() else argument
+        if argument == "--out":
+            next(remaining)
+        else:
+            yield "DATA_FOLDER" if Path(argument).is_dir() else argument
 
 
 def filled(page: str) -> str:

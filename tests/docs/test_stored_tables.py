@@ -23,7 +23,9 @@ def test_every_stored_table_is_in_a_page():
 def test_a_table_names_its_command(monkeypatch, tmp_path):
     monkeypatch.setattr(stored_tables, "TABLES", tmp_path)
     script = ROOT / "benchmarks" / "second_core.py"
-    monkeypatch.setattr("sys.argv", [str(script), "--data", str(tmp_path), "--seeds", "5", "--save"])
+    monkeypatch.setattr(
+        "sys.argv", [str(script), "--data", str(tmp_path), "--out", "some/file.json", "--seeds", "5", "--save"]
+    )
     stored_tables.show("| a |\n|---|\n| 1.5 |\n", "one", str(script))
     page = "before\n\n<!-- table: one -->\n<!-- end of table -->\nafter\n"
     found = stored_tables.filled(page)
