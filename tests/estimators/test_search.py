@@ -121,6 +121,20 @@ def test_every_model_is_that_of_a_separate_fit(models, layout, kind, schedule, p
         assert search.scores_[0, fold] == pytest.approx(fit.score(X[test], y[test]), abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["binary", "one-vs-all", "softmax", "regression"])
+def test_early_stopping_is_that_of_separate_fits(models, kind):
+    X, y = problem("dense", np.float64, kind)
+    stopping = {"early_stopping": True, "tol": 1e-2, "n_iter_no_change": 2, "max_iter": 30}
+    search = search_of(kind, alphas=[1e-3], etas=[0.05], shuffle=False, learning_rate="constant", **stopping).fit(X, y)
+    estimator = search._estimator(column_search_settings(search)[0]).set_params(n_jobs=1)
+    splitter = KFold(3) if kind == "regression" else StratifiedKFold(3)
+    for fold, (train, _) in enumerate(splitter.split(X, y)):
+        fit = clone(estimator).fit(X[train], y[train])
+        coef, _, n_iter = models[0, fold]
+        assert n_iter == fit.n_iter_
+        assert np.allclose(np.squeeze(coef), np.squeeze(fit.coef_), rtol=1e-7, atol=1e-7 * np.abs(fit.coef_).max())
+
+
 def column_search_settings(search):
     return search._check_parameters()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -119,7 +120,9 @@ class BaseSGDSearch(BestEstimator):
         target = self._kernel_targets(encoded.target)
         generator = check_random_state(self.random_state)
         cv = check_cv(self.cv, examples.y, classifier=hasattr(estimator, "classes_"))
-        hold_out = functools.partial(self._hold_out, estimator, encoded, generator) if self.early_stopping else None
+        # an integer seeds the split of every fold anew, as in separate fits
+        drawn_from = self.random_state if isinstance(self.random_state, Integral) else generator
+        hold_out = functools.partial(self._hold_out, estimator, encoded, drawn_from) if self.early_stopping else None
         folds = make_folds(cv.split(examples.x, examples.y, groups), examples.n_rows, hold_out)
         self._check_targets(estimator, folds, examples.y)
         problem = Problem(
