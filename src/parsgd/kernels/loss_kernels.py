@@ -24,7 +24,7 @@ from parsgd.kernels.lowlevel.fast_exp import exp
 if TYPE_CHECKING:
     from parsgd.kernels.user_losses import Numbers
 
-HINGE, LOG, SOFTMAX = (describe(name).code for name in ("hinge", "log_loss", "softmax"))
+HINGE, LOG, SOFTMAX, POISSON = (describe(name).code for name in ("hinge", "log_loss", "softmax", "poisson"))
 
 # Gradients are clipped to this, as in scikit-learn.
 MAX_GRADIENT = 1e12

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.training_data import Examples, InMemoryData
 from parsgd.models.linear.linear_auto import FeatureScales
 from parsgd.models.linear.linear_model import Linear
@@ -51,21 +52,25 @@ class FeatureStatistics:
         features = np.concatenate([joined(one, two), extremes])
         return FeatureStatistics(n, features, joined(self.target, other.target))
 
-    def scales(self, dtype: Any, centered: bool) -> tuple[FeatureScales, float]:
+    def scales(self, dtype: Any, dense: bool, centered: bool) -> tuple[FeatureScales, float]:
         """Return the scales of the features, and ``1 / sqrt(1 + mean |z|^2)`` of the scaled rows.
 
-        Dense columns have their mean and the largest deviation from it.  CSR columns, which are not ``centered``, have
-        0 and the root mean square of their nonzero values.
+        Dense columns have their mean and the largest deviation from it; not ``centered``, as without an intercept, 0
+        and the largest size.  CSR columns have 0 and the root mean square of their nonzero values.
         """
         means, deviations, least, largest, n_nonzero = self.features
-        if centered:
+        squares = deviations / self.n
+        if not dense:
+            scale, known = np.sqrt(deviations / np.maximum(n_nonzero, 1.0)), n_nonzero > 0.0
+        elif centered:
             scale = np.maximum(largest - means, means - least)
+            known = scale > _ROUNDING * np.abs(means)
         else:
-            scale = np.sqrt(deviations / np.maximum(n_nonzero, 1.0))
-        known = scale > _ROUNDING * np.abs(means)
+            scale, squares = np.maximum(np.abs(largest), np.abs(least)), squares + means**2
+            known = scale > 0.0
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=known)
-        mean_squares = deviations / self.n * inverse**2
-        center = means.astype(dtype) if centered else np.zeros(0, dtype)
+        mean_squares = squares * inverse**2
+        center = means.astype(dtype) if dense and centered else np.zeros(0, dtype)
         return FeatureScales(center, inverse.astype(dtype)), 1.0 / math.sqrt(1.0 + float(mean_squares.sum()))
 
     @property
@@ -91,7 +96,7 @@ def scaled(
     if attributes.get(MOMENTS[0]) is not None:
         n, *target = attributes[MOMENTS[1]]
         found = FeatureStatistics(float(n), attributes[MOMENTS[0]], np.array(target)) + found
-    scales, rate = found.scales(model.dtype, not model.sparse)
+    scales, rate = found.scales(model.dtype, not model.sparse, model.fit_intercept)
     return replace(model, scales=scales, eta0=_RATE * rate * (found.spread if is_number else 1.0)), found
 
 
@@ -107,5 +112,10 @@ def statistics_of(examples: Examples, seed: int) -> FeatureStatistics:
     features = np.zeros((5, examples.shape[1]))
     features[2], features[3] = np.inf, -np.inf
     first_use.kernels("linear.column_moments").add_rows(rows.x, order, 0.0, not examples.sparse, features)
+    if rows.weight.size and rows.weight.min() < 0.0:
+        raise InvalidArgumentError(
+            f"learning_rate='auto' needs sample weights of 0 or more; the least one is {rows.weight.min()}. Use another"
+            " learning_rate, or weights without a sign."
+        )
     y = np.asarray(rows.y, dtype=np.float64)[order]
     return FeatureStatistics(float(len(order)), features, np.array([y.mean(), np.square(y - y.mean()).sum()]))

@@ -11,9 +11,10 @@ centers ``m_j`` and scales ``s_j`` of the features, a step on a row of weight c 
     w_j = penalize(w_j + f u_j / s_j),      b = b + f (u_b - sum_j u_j m_j / s_j)
 
 The weights are those of the features as they are, so predictions do not depend on centers and scales.  Losses are
-convex and not negative, so no step passes the point at which the linear approximation of the loss is 0.  No row
-therefore makes the fit diverge, whatever its size or weight.  A row of weight c counts as c rows while steps are small.
-A limited step adds ``f^2 c (g z_j)^2`` to ``G_j``.
+convex, and 0 at their least (that of Poisson's loss, ``y - y log y``, is subtracted).  So no step passes the point at
+which the linear approximation of the loss is 0, and no row makes the fit diverge, whatever its size or weight.  Steps
+are not limited where a loss is not positive, and with the perceptron's loss, which is 0 at its kink.  A row of weight c
+counts as c rows while steps are small.  A limited step adds ``f^2 c (g z_j)^2`` to ``G_j``.
 
 ``eta`` is ``1 / sqrt(1 + mean |z|^2)`` (normalized adaptive gradient; Ross, Mineiro, Langford, UAI 2013), for a
 regression times the standard deviation of the targets.  Softmax has one loss, so ``|g| |d|`` is the sum over its
@@ -44,7 +45,7 @@ from parsgd.kernels.linear.run_state import (
     TOTAL_PENALTY,
 )
 from parsgd.kernels.linear.single import prefetch_next_rows
-from parsgd.kernels.loss_kernels import SOFTMAX, evaluate, fold_factor, get_loss_code
+from parsgd.kernels.loss_kernels import POISSON, SOFTMAX, evaluate, fold_factor, get_loss_code
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 
@@ -110,15 +111,18 @@ def store_norms(
 def limit_steps(
     gradients: np.ndarray, changes: np.ndarray, losses: np.ndarray, is_softmax: bool, parts: np.ndarray
 ) -> None:
-    """Set the part of each output's step that does not pass the zero of the loss's linear approximation."""
+    """Set the part of each output's step that does not pass the zero of the loss's linear approximation.
+
+    It is 1 where a loss is not positive.
+    """
     total = 0.0
     for k in range(parts.shape[0]):
         slope = abs(gradients[k] * np.float64(changes[k]))
         total += slope
-        parts[k] = losses[k] / slope if slope > losses[k] else 1.0
+        parts[k] = losses[k] / slope if slope > losses[k] and losses[k] > 0.0 else 1.0
     if is_softmax:
         for k in range(parts.shape[0]):
-            parts[k] = losses[0] / total if total > losses[0] else 1.0
+            parts[k] = losses[0] / total if total > losses[0] and losses[0] > 0.0 else 1.0
 
 
 @kernel
@@ -136,14 +140,16 @@ def run_auto(
     inverse_scale: np.ndarray,
     vectors: np.ndarray,
     numbers: np.ndarray,
+    limited: bool,
     run_state: np.ndarray,
     hyperparams: Hyperparams,
 ) -> None:
     """Visit ``order[start:stop]``; ``w``, ``squares`` and ``applied_penalty`` are ``(n_features * n_outputs,)``.
 
-    ``center (n_features,)`` is empty for CSR rows, which are not centered.  ``inverse_scale (n_features,)`` is 0 for a
-    feature without a scale.  Work space: ``vectors (5, n_outputs)`` in the type of the weights, and
-    ``numbers (5, n_outputs)`` in float64.
+    ``center (n_features,)`` is empty for CSR rows, which are not centered, and without an intercept.
+    ``inverse_scale (n_features,)`` is 0 for a feature without a scale.  Steps are ``limited`` unless the loss is the
+    perceptron's.  Work space: ``vectors (5, n_outputs)`` in the type of the weights, and ``numbers (5, n_outputs)`` in
+    float64.
     """
     n_outputs = U(hyperparams.n_outputs)
     n_values = (stop - start) * count_values_per_row(x) * hyperparams.n_outputs * 4
@@ -153,7 +159,7 @@ def run_auto(
     scores, gradients, row_weights, losses, parts = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     l1, l2 = number(hyperparams.l1_ratio), number(1.0 - hyperparams.l1_ratio)
     has_weights, has_penalty, has_center = weight.shape[0] > 0, applied_penalty.shape[0] > 0, center.shape[0] > 0
-    is_softmax = get_loss_code(hyperparams.loss) == SOFTMAX
+    is_softmax, is_poisson = get_loss_code(hyperparams.loss) == SOFTMAX, get_loss_code(hyperparams.loss) == POISSON
     epsilon, t, penalties = number(EPSILON), run_state[SCHEDULE_STEP, 0], run_state[PENALTY_SUM, 0]
     for i in range(start, stop):
         prefetch_next_rows(x, y, order, i)
@@ -189,6 +195,8 @@ def run_auto(
                     sign = 1.0 if target == k else -1.0
                 g, l, f = evaluate(hyperparams.loss, sign, scores[k])
                 gradients[k], losses[k] = g, l + np.log(f)
+                if is_poisson:
+                    losses[k] -= sign - sign * np.log(sign) if sign > 0.0 else 0.0
                 run_state[LOSS, k], run_state[LOSS_FACTOR, k] = fold_factor(
                     run_state[LOSS, k] + l, run_state[LOSS_FACTOR, k] * f
                 )
@@ -210,6 +218,9 @@ def run_auto(
             for k in range(n_outputs):
                 g = roots[k] * z
                 changes[k] += z * z * steps[k] / np.sqrt(squares[at + k] + g * g + epsilon)
+        if not limited:
+            for k in range(n_outputs):
+                losses[k] = 0.0
         limit_steps(gradients, changes, losses, is_softmax, parts)
         # the steps
         for position in range(begin, end):

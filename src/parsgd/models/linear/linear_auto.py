@@ -53,7 +53,8 @@ class AutoRun(AdagradRun):
 
     def _step_arguments(self, hyperparams: Hyperparams) -> tuple[Any, ...]:
         scales = (self.scales.center, self.scales.inverse_scale)
-        return (self.coef, self.squares, self.paid, *scales, *self.work, self.lanes, hyperparams)
+        limited = self.model.described_loss.name != "perceptron"
+        return (self.coef, self.squares, self.paid, *scales, *self.work, limited, self.lanes, hyperparams)
 
     def _compiled_run(self, kernels: Any, kernel_address: Callable[..., int], hyperparams: Hyperparams) -> Any:
         raise NotImplementedError("the model does not offer compiled rounds")
