@@ -12,8 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -145,15 +143,6 @@ class DaskHosts(Hosts):
         """Start a Dask worker on a host."""
         what = ["--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--host", self.addresses[host]]
         self.start(host, "-m", "distributed.cli.dask_worker", self.scheduler, *what, stdout=self.log)
-
-
-def wait_until(what: str, true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until ``true()`` is true; raise TimeoutError, which says for what, after so many seconds."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not after {seconds:g} s")
-        time.sleep(0.05)
 
 
 def _signal(pid: int, number: int) -> None:

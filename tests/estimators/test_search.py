@@ -95,48 +95,36 @@ def test_every_model_has_the_bits_of_a_run_of_its_own(models, layout, dtype, sch
                     assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.cover(2)
 @pytest.mark.parametrize("layout", ["dense", "csr"])
 @pytest.mark.parametrize("kind", ["binary", "one-vs-all", "softmax", "regression"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet"])
-def test_every_model_is_that_of_a_separate_fit(models, layout, kind, schedule, penalty):
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+@pytest.mark.parametrize("stopping", ["passes", "tol", "early"])
+def test_every_model_is_that_of_a_separate_fit(models, layout, kind, schedule, penalty, stopping):
     X, y = problem(layout, np.float64, kind)
-    rate = {} if schedule == "optimal" else {"etas": [0.05]}
+    common = {} if schedule == "optimal" else {"etas": [0.05]}
     if (schedule, kind) == ("optimal", "regression"):
-        rate["losses"] = ["huber"]
-    search = search_of(kind, alphas=[1e-3], shuffle=False, learning_rate=schedule, penalties=[penalty], **rate).fit(
-        X, y
-    )
-    estimator = search._estimator(column_search_settings(search)[0]).set_params(n_jobs=1)
-    splitter = KFold(3) if kind == "regression" else StratifiedKFold(3)
-    for fold, (train, test) in enumerate(splitter.split(X, y)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # the first rate is alpha^-1/4, with which squared errors diverge, and rounding errors grow
+        common["losses"] = ["epsilon_insensitive"]
+    if stopping != "passes":
+        common |= {"tol": 1e-2, "n_iter_no_change": 2, "max_iter": 20, "early_stopping": stopping == "early"}
+    alphas = [1e-2] if schedule == "optimal" else [1e-3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = search_of(
+            kind, alphas=alphas, shuffle=False, learning_rate=schedule, penalties=[penalty], **common
+        ).fit(X, y)
+        estimator = search._estimator(search._check_parameters()[0]).set_params(n_jobs=1)
+        splitter = KFold(3) if kind == "regression" else StratifiedKFold(3)
+        for fold, (train, test) in enumerate(splitter.split(X, y)):
             fit = clone(estimator).fit(X[train], y[train])
-        coef, intercept, n_iter = models[0, fold]
-        scale = np.abs(fit.coef_).max()
-        assert np.allclose(coef if coef.shape[0] > 1 else coef[0], np.squeeze(fit.coef_), rtol=1e-7, atol=1e-7 * scale)
-        assert np.allclose(intercept, fit.intercept_, rtol=1e-7, atol=1e-7)
-        assert n_iter == fit.n_iter_
-        assert search.scores_[0, fold] == pytest.approx(fit.score(X[test], y[test]), abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["binary", "one-vs-all", "softmax", "regression"])
-def test_early_stopping_is_that_of_separate_fits(models, kind):
-    X, y = problem("dense", np.float64, kind)
-    stopping = {"early_stopping": True, "tol": 1e-2, "n_iter_no_change": 2, "max_iter": 30}
-    search = search_of(kind, alphas=[1e-3], etas=[0.05], shuffle=False, learning_rate="constant", **stopping).fit(X, y)
-    estimator = search._estimator(column_search_settings(search)[0]).set_params(n_jobs=1)
-    splitter = KFold(3) if kind == "regression" else StratifiedKFold(3)
-    for fold, (train, _) in enumerate(splitter.split(X, y)):
-        fit = clone(estimator).fit(X[train], y[train])
-        coef, _, n_iter = models[0, fold]
-        assert n_iter == fit.n_iter_
-        assert np.allclose(np.squeeze(coef), np.squeeze(fit.coef_), rtol=1e-7, atol=1e-7 * np.abs(fit.coef_).max())
-
-
-def column_search_settings(search):
-    return search._check_parameters()
+            coef, intercept, n_iter = models[0, fold]
+            assert n_iter == fit.n_iter_
+            scale = np.abs(fit.coef_).max()
+            assert np.allclose(np.squeeze(coef), np.squeeze(fit.coef_), rtol=1e-7, atol=1e-7 * scale)
+            assert np.allclose(intercept, fit.intercept_, rtol=1e-7, atol=1e-7)
+            assert search.scores_[0, fold] == pytest.approx(fit.score(X[test], y[test]), abs=1e-6)
 
 
 def test_class_and_sample_weights_are_those_of_separate_fits(models):
@@ -248,6 +236,12 @@ def test_a_setting_that_diverges_does_not_harm_the_others():
         SGDRegressorCV(etas=[1e3, 1e4], **arguments).fit(X, y)
 
 
+def test_poisson_among_other_losses_needs_targets_of_0_or_more():
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="needs targets y >= 0"):
+        SGDRegressorCV(losses=["squared_error", "poisson"]).fit(X, y - y.mean())
+
+
 def test_halving_drops_the_worst_and_keeps_the_winner():
     X, y = load_digits(return_X_y=True)
     arguments = {"alphas": [1e-5, 1e-4, 1e-3], "etas": [0.003, 0.03, 0.3, 3.0], "max_iter": 16, "tol": None}
@@ -315,6 +309,7 @@ def test_ctrl_c_keeps_the_best_so_far(monkeypatch):
         ({"alphas": 1e-4}, r"'alphas' .* must be a sequence.*pass \[0.0001\]"),
         ({"alphas": [1e-4, -1.0]}, r"'alphas' .* numbers in \[0, inf\). Got -1.0"),
         ({"alphas": [1e-4, 1e-4]}, "'alphas' .* has 0.0001 twice"),
+        ({"alphas": [0, 0.0]}, "'alphas' .* has 0.0 twice"),
         ({"alphas": [float("nan")]}, "'alphas' .* Got nan"),
         ({"etas": [0.0]}, r"'etas' .* \(0, inf\)"),
         ({"etas": [0.1], "learning_rate": "optimal"}, "'etas' .* no effect"),

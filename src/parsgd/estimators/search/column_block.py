@@ -14,7 +14,6 @@ from parsgd.utils import first_use
 
 # Weights are stored as scale * w; a smaller scale is multiplied into the weights.
 _TINY_SCALE = {"float32": 1e-6, "float64": 1e-9}
-_ROWS_OF_WEIGHTS = 4096
 # As in scikit-learn, where the intercept changes far more often than a weight.
 _SPARSE_INTERCEPT_DECAY = 0.01
 
@@ -24,6 +23,7 @@ class Problem:
     """Facts that all columns share.  ``n_outputs`` columns are one model: 1, or the classes of a multi-class problem.
 
     ``n_classes`` is 0 for a regression.  A model whose mean loss is above ``loss_limits[loss]`` has diverged.
+    ``tracks_penalty``: the stopping rule needs the objective.
     """
 
     n_features: int
@@ -36,6 +36,7 @@ class Problem:
     fit_intercept: bool
     loss_parameters: dict[str, float]
     loss_limits: dict[str, float]
+    tracks_penalty: bool
 
     @property
     def adagrad(self) -> bool:
@@ -103,6 +104,7 @@ class ColumnBlock:
             intercept_decay=_SPARSE_INTERCEPT_DECAY if problem.sparse and not problem.adagrad else 1.0,
             has_l2=self.has_l2,
             has_l1=self.has_l1,
+            tracks_penalty=problem.tracks_penalty and (self.has_l1 or self.has_l2),
             n_joint=problem.n_outputs if self.described.joint else 0,
             alpha=schedule_alpha if optimal else alpha,
             l1_ratio=self._spread([setting.l1_share for setting in chosen], 0.0),
@@ -112,7 +114,7 @@ class ColumnBlock:
             class_weights=self._class_weights(size),
             trains=np.ascontiguousarray(self._spread_rows(self.trains, 0.0)),
         )
-        self.margins = np.zeros((3, size) if problem.adagrad else size, problem.dtype)
+        self.vectors = np.zeros((3, size), problem.dtype)
         self.work = np.zeros((5, size))
 
     def run(self, rows: Rows, order: np.ndarray, start: int, stop: int, kinds: np.ndarray) -> None:
@@ -129,48 +131,33 @@ class ColumnBlock:
         where = (*rows, order, start, stop, kinds, self.w)
         if self.problem.adagrad:
             kernel = first_use.kernels("search.column_adagrad").run_adagrad_columns
-            kernel(*where, self.squares, self.applied, self.margins, self.work, tiles, self.state, self.columns)
+            kernel(*where, self.squares, self.applied, self.vectors, self.work, tiles, self.state, self.columns)
         else:
             kernel = first_use.kernels("search.column_sgd").run_sgd_columns
             tiny = _TINY_SCALE[self.problem.dtype]
-            kernel(*where, self.applied, self.margins, self.work, tiles, tiny, self.state, self.columns)
+            kernel(*where, self.applied, self.vectors, self.work, tiles, tiny, self.state, self.columns)
 
-    def end_pass(self, objective: bool = True) -> np.ndarray:
-        """Apply what is pending, and return the mean objective of the pass for each column.
-
-        Without ``objective`` it is the mean loss, without the penalty, which needs a pass over the weights.
-        """
+    def end_pass(self) -> np.ndarray:
+        """Apply what is pending, and return the mean objective of the pass for each column."""
         fields, n = first_use.kernels("search.columns"), self.n_columns
         if self.problem.adagrad and self.applied.size:
             apply = first_use.kernels("search.column_adagrad").apply_all_penalties
             apply(self.columns, self.w, self.squares, self.applied, self.state)
         state = self.state[:, :n]
+        n_examples = np.maximum(state[fields.EXAMPLES], 1.0)
         with np.errstate(all="ignore"):
-            losses = (state[fields.LOSS] + np.log(state[fields.LOSS_FACTOR])) / np.maximum(state[fields.EXAMPLES], 1.0)
+            losses = (state[fields.LOSS] + np.log(state[fields.LOSS_FACTOR])) / n_examples
+            penalties = state[fields.PENALTY_SUM] / n_examples
             if self.described.joint:
                 # the first column has the loss of the model
-                losses = np.repeat(losses[:: self.problem.n_outputs], self.problem.n_outputs)
-            total = losses + self._penalties() if objective else losses
+                n_outputs = self.problem.n_outputs
+                losses = np.repeat(losses[::n_outputs], n_outputs)
+                penalties = np.repeat(penalties.reshape(-1, n_outputs).sum(axis=1), n_outputs)
+            total = losses + penalties
         self.losses = losses
-        self.state[[fields.LOSS, fields.EXAMPLES]] = 0.0
+        self.state[[fields.LOSS, fields.EXAMPLES, fields.PENALTY_SUM]] = 0.0
         self.state[fields.LOSS_FACTOR] = 1.0
         return np.where(np.isnan(total), np.inf, total)
-
-    def _penalties(self) -> np.ndarray:
-        """Return the penalty of each column."""
-        weights, columns, n = self._matrix(self.w), self.columns, self.n_columns
-        if not (self.has_l1 or self.has_l2):
-            return np.zeros(n)
-        scale = self.state[first_use.kernels("search.columns").SCALE]
-        # blocks of rows, so that float64 copies stay small
-        squares, sums = np.zeros(len(scale)), np.zeros(len(scale))
-        for begin in range(0, len(weights), _ROWS_OF_WEIGHTS):
-            part = weights[begin : begin + _ROWS_OF_WEIGHTS].astype(np.float64)
-            squares += np.einsum("jk,jk->k", part, part)
-            if self.has_l1:
-                sums += np.abs(part).sum(axis=0)
-        values = 0.5 * (1.0 - columns.l1_ratio) * squares * scale**2 + columns.l1_ratio * sums * scale
-        return (columns.alpha * values)[:n]
 
     def diverged(self) -> np.ndarray:
         """Return True for models ``(n_models,)`` whose loss exploded in the last pass, though it may be finite.

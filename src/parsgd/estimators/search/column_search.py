@@ -179,7 +179,7 @@ class ColumnSearch:
     def _end_pass(self, done: int) -> None:
         """Apply the stopping rule, and end the models that have converged."""
         for block, rule in zip(list(self.blocks), list(self.rules), strict=True):
-            objective = block.end_pass(self.passes.tol is not None and not self.passes.early_stopping)
+            objective = block.end_pass()
             lr_scale = block.lr_scale.copy()
             if self.passes.early_stopping:
                 objective = -self._held_out_scores(block)

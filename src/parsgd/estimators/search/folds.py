@@ -28,10 +28,6 @@ class Folds:
     def n_folds(self) -> int:
         return len(self.train)
 
-    def only(self, fold: int) -> Folds:
-        """Return one of the folds."""
-        return Folds([self.train[fold]], [self.test[fold]], [self.held_out[fold]], self.kinds, self.trains[:, [fold]])
-
 
 def make_folds(
     splits: Iterable[tuple[np.ndarray, np.ndarray]],

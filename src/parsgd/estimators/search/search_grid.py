@@ -42,7 +42,7 @@ def check_values(values: Any, name: str, owner: str) -> list[Any]:
     if not found:
         raise InvalidArgumentError(f"The {name!r} parameter of {owner} is empty; give at least one value to try.")
     for position, value in enumerate(found):
-        if any(value == other and type(value) is type(other) for other in found[:position]):
+        if value in found[:position]:
             raise InvalidArgumentError(f"The {name!r} parameter of {owner} has {value!r} twice; give each value once.")
     return found
 

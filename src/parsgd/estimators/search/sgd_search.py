@@ -138,6 +138,7 @@ class BaseSGDSearch(BestEstimator):
                 name: float(getattr(self, name)) for name in ("epsilon", "quantile") if hasattr(self, name)
             },
             loss_limits=self._loss_limits(settings, model, encoded),
+            tracks_penalty=self.tol is not None and not self.early_stopping,
         )
         self._check_memory(problem, settings, folds)
         seed = draw_seed(generator) if self.shuffle else 0
@@ -280,6 +281,11 @@ class BaseSGDSearch(BestEstimator):
         scores = np.where(np.isnan(result.scores), -np.inf, result.scores)
         finite = np.isfinite(scores).all(axis=1)
         means = np.where(finite, scores.mean(axis=1), -np.inf)
+        if not np.isfinite(means).any():
+            raise InvalidArgumentError(
+                "All settings diverged. Give smaller etas, larger alphas (with learning_rate='optimal'), or scale the"
+                " features."
+            )
         # a setting that was dropped is worse than all that stayed longer
         order = means if not result.halved_after.any() else _rank_keys(means, result.halved_after)
         found: dict[str, Any] = {"params": [dict(setting.varied) for setting in settings]}
@@ -304,11 +310,6 @@ class BaseSGDSearch(BestEstimator):
         self.best_index_: int = int(np.argmax(order))
         self.best_score_: float = float(means[self.best_index_])
         self.best_params_: dict[str, Any] = dict(settings[self.best_index_].varied)
-        if not np.isfinite(self.best_score_):
-            raise InvalidArgumentError(
-                "All settings diverged. Give smaller etas, larger alphas (with learning_rate='optimal'), or scale the"
-                " features."
-            )
 
     def _set_best(
         self, setting: Setting, result: SearchResult, estimator: Any, X: Any, y: Any, sample_weight: Any
@@ -329,10 +330,12 @@ class BaseSGDSearch(BestEstimator):
             vars(self).pop("best_estimator_", None)
 
     def _estimator(self, setting: Setting | None = None) -> Any:
-        """Return an estimator with a setting, or with any."""
+        """Return an estimator with a setting, or with one of the losses."""
         estimator = self._new_estimator()
         if setting is None:
-            return estimator.set_params(loss=next(iter(self.losses)))
+            # the strictest check of the targets
+            name = max(self.losses, key=lambda name: losses.describe(name).nonnegative_targets)
+            return estimator.set_params(loss=name)
         values = {
             "loss": setting.loss,
             "penalty": setting.penalty,

@@ -290,7 +290,8 @@ def run_adagrad(
             loss_factor *= f
             loss_sum, loss_factor = fold_factor(loss_sum, loss_factor)
             if hyperparams.tracks_objective:
-                penalty_sum += penalty + (intercept * alpha if hyperparams.is_one_class else 0.0)
+                penalty_sum += penalty if hyperparams.has_penalty else 0.0
+                penalty_sum += intercept * alpha if hyperparams.is_one_class else 0.0
             gradient *= inverse_batch * (positive_weight if target > 0.0 else negative_weight)
             if has_weights:
                 gradient *= weight[U(row)]

@@ -16,6 +16,7 @@ from parsgd.kernels.linear.single import prefetch_next_rows
 from parsgd.kernels.lowlevel.compiling import exact, inlined, kernel
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.search.column_steps import (
+    add_penalties,
     evaluate_columns,
     evaluate_joint,
     fold_factors,
@@ -24,7 +25,7 @@ from parsgd.kernels.search.column_steps import (
     set_targets,
     weigh_gradients,
 )
-from parsgd.kernels.search.columns import INTERCEPT, INTERCEPT_SQUARES, TOTAL_PENALTY
+from parsgd.kernels.search.columns import INTERCEPT, INTERCEPT_SQUARES, L1_NORM, SQUARED_NORM, TOTAL_PENALTY
 
 if TYPE_CHECKING:
     from parsgd.core import CsrRows, DenseRows
@@ -69,6 +70,22 @@ def step_columns(
         squared_sum = squares[at + k] + g * g
         squares[at + k] = squared_sum
         w[at + k] -= rates[k] * g / np.sqrt(squared_sum + epsilon)
+
+
+@inlined
+def store_norms(x: DenseRows | CsrRows, row: int, trains: np.ndarray, w: np.ndarray, state: np.ndarray) -> None:
+    """Store the norms of the weights of a row's features, for columns that train on the row."""
+    begin, end = get_span(x, row)
+    n_columns = U(trains.shape[0])
+    for k in range(n_columns):
+        if trains[k] > 0.0:
+            state[SQUARED_NORM, k], state[L1_NORM, k] = 0.0, 0.0
+    for position in range(begin, end):
+        at = get_feature(x, position, begin) * n_columns
+        for k in range(n_columns):
+            weight = np.float64(w[at + k])
+            state[SQUARED_NORM, k] += trains[k] * (weight * weight)
+            state[L1_NORM, k] += trains[k] * abs(weight)
 
 
 @kernel
@@ -119,6 +136,8 @@ def run_adagrad_columns(
             evaluate_columns(columns, trains, targets, scores, gradients, state)
         if i & 15 == 0:  # 16 factors, each at most the number of classes, cannot overflow
             fold_factors(state)
+        if columns.tracks_penalty:
+            add_penalties(columns, trains, state)
         set_rates(columns, trains, state, rates)
         weigh_gradients(weight[U(row)] if has_weights else 1.0, factors, rates, gradients)
         for k in range(n_columns):
@@ -127,6 +146,8 @@ def run_adagrad_columns(
         for position in range(begin, end):
             at = get_feature(x, position, begin) * n_columns
             step_columns(x.data[position], at, n_columns, typed_gradients, typed_rates, w, squares)
+        if columns.tracks_penalty:
+            store_norms(x, row, trains, w, state)
         for k in range(n_columns):
             if columns.fit_intercept:
                 g = gradients[k]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parsgd.kernels.linear.row_ops import count_values_per_row, get_feature, get_span
-from parsgd.kernels.linear.row_ops_multi import add_outputs, dot_outputs
+from parsgd.kernels.linear.row_ops_multi import add_outputs, add_outputs_with_norms, dot_outputs
 from parsgd.kernels.linear.single import CACHED_BYTES, prefetch_next_rows
 from parsgd.kernels.lowlevel.compiling import inlined, kernel
 from parsgd.kernels.lowlevel.extremes import larger, smaller
 from parsgd.kernels.lowlevel.gil import reacquire_gil, release_gil
 from parsgd.kernels.search.column_steps import (
+    add_penalties,
     evaluate_columns,
     evaluate_joint,
     fold_factors,
@@ -26,7 +27,7 @@ from parsgd.kernels.search.column_steps import (
     set_targets,
     weigh_gradients,
 )
-from parsgd.kernels.search.columns import INTERCEPT, SCALE, TOTAL_PENALTY
+from parsgd.kernels.search.columns import INTERCEPT, L1_NORM, SCALE, SQUARED_NORM, TOTAL_PENALTY
 
 if TYPE_CHECKING:
     from parsgd.core import CsrRows, DenseRows
@@ -43,6 +44,8 @@ def shrink_scales(columns: Columns, rates: np.ndarray, w: np.ndarray, tiny_scale
     for k in range(rates.shape[0]):
         shrink = larger(0.0, 1.0 - (1.0 - columns.l1_ratio[k]) * rates[k] * columns.alpha[k])
         state[SCALE, k] *= shrink
+        state[SQUARED_NORM, k] *= shrink * shrink
+        state[L1_NORM, k] *= shrink
         tiny |= state[SCALE, k] < tiny_scale
     if tiny:
         for k in range(rates.shape[0]):
@@ -83,7 +86,7 @@ def run_sgd_columns(
     kinds: np.ndarray,
     w: np.ndarray,
     applied_l1: np.ndarray,
-    margins: np.ndarray,
+    vectors: np.ndarray,
     work: np.ndarray,
     tiles: Tiles,
     tiny_scale: float,
@@ -93,11 +96,12 @@ def run_sgd_columns(
     """Visit ``order[start:stop]``; updates ``w``, ``applied_l1`` and ``state (N_FIELDS, n_columns)``.
 
     ``kinds (n_rows,)``: row numbers of ``columns.trains``.  ``applied_l1`` is empty without an l1 penalty.  Work space:
-    ``margins (n_columns,)`` in the type of the weights, and ``work (5, n_columns)`` in float64.
+    ``vectors (3, n_columns)`` in the type of the weights, and ``work (5, n_columns)`` in float64.
     """
     n_columns = U(state.shape[1])
     token = release_gil((stop - start) * count_values_per_row(x) * state.shape[1] >= 0)
     scores, gradients, rates, targets, factors = work[0], work[1], work[2], work[3], work[4]
+    margins, squares, l1_norms = vectors[0], vectors[1], vectors[2]
     has_weights = weight.shape[0] > 0
     exceeds_cache = w.shape[0] * w.itemsize > CACHED_BYTES
     for i in range(start, stop):
@@ -116,6 +120,8 @@ def run_sgd_columns(
             evaluate_columns(columns, trains, targets, scores, gradients, state)
         if i & 15 == 0:  # 16 factors, each at most the number of classes, cannot overflow
             fold_factors(state)
+        if columns.tracks_penalty:
+            add_penalties(columns, trains, state)
         set_rates(columns, trains, state, rates)
         weigh_gradients(weight[U(row)] if has_weights else 1.0, factors, rates, gradients)
         if columns.has_l2:
@@ -125,7 +131,14 @@ def run_sgd_columns(
             if columns.fit_intercept:
                 state[INTERCEPT, k] += step * columns.intercept_decay
             margins[k] = step / state[SCALE, k]
-        add_outputs(tiles, x, row, margins, w, n_columns)
+        if columns.tracks_penalty:
+            add_outputs_with_norms(tiles, x, row, margins, w, n_columns, squares, l1_norms)
+            for k in range(n_columns):
+                if margins[k] != 0.0:
+                    scale = state[SCALE, k]
+                    state[SQUARED_NORM, k], state[L1_NORM, k] = squares[k] * scale * scale, l1_norms[k] * scale
+        else:
+            add_outputs(tiles, x, row, margins, w, n_columns)
         if columns.has_l1:
             for k in range(n_columns):
                 state[TOTAL_PENALTY, k] += columns.l1_ratio[k] * rates[k] * columns.alpha[k]

@@ -16,7 +16,16 @@ from parsgd.kernels.lowlevel.compiling import INLINE, inlined
 from parsgd.kernels.lowlevel.fast_exp import exp
 from parsgd.kernels.lowlevel.intrinsics import prefetch_to_second
 from parsgd.kernels.schedules import INVSCALING, OPTIMAL
-from parsgd.kernels.search.columns import EXAMPLES, LOSS, LOSS_FACTOR, LR_SCALE, STEP
+from parsgd.kernels.search.columns import (
+    EXAMPLES,
+    L1_NORM,
+    LOSS,
+    LOSS_FACTOR,
+    LR_SCALE,
+    PENALTY_SUM,
+    SQUARED_NORM,
+    STEP,
+)
 
 if TYPE_CHECKING:
     from parsgd.core import CsrRows, DenseRows
@@ -133,6 +142,15 @@ def set_rates(columns: Columns, trains: np.ndarray, state: np.ndarray, rates: np
         rates[k] = rates[k] * state[LR_SCALE, k] if trains[k] > 0.0 else 0.0
         state[STEP, k] += trains[k]
         state[EXAMPLES, k] += trains[k]
+
+
+@inlined
+def add_penalties(columns: Columns, trains: np.ndarray, state: np.ndarray) -> None:
+    """Add the penalty of each column that trains on the row."""
+    for k in range(trains.shape[0]):
+        squared, absolute = state[SQUARED_NORM, k], state[L1_NORM, k]
+        penalty = (1.0 - columns.l1_ratio[k]) * 0.5 * squared + columns.l1_ratio[k] * absolute
+        state[PENALTY_SUM, k] += trains[k] * columns.alpha[k] * penalty
 
 
 @inlined

@@ -21,8 +21,11 @@ PADDING = 32
     LR_SCALE,  # factor of the learning rate; 0: the column has converged
     STEP,  # schedule step of the next update
     EXAMPLES,
-) = range(9)
-N_FIELDS = 9
+    SQUARED_NORM,  # squared norm of the weights, as in scikit-learn's stopping rule
+    L1_NORM,  # l1 norm of the weights
+    PENALTY_SUM,  # sum of the penalty over examples
+) = range(12)
+N_FIELDS = 12
 
 
 class Columns(NamedTuple):
@@ -32,7 +35,8 @@ class Columns(NamedTuple):
     ``l1_ratio``: share of l1 in the penalty.  ``optimal_start``: t0 of the optimal schedule.  ``signs`` and
     ``class_weights`` ``(n_classes, n_columns)``: target and weight of a column for a row of a class; not used for
     regression.  ``trains (n_kinds, n_columns)``: 1 if the column trains on rows of the kind, else 0.  ``n_joint``:
-    adjacent columns of one softmax model; 0 for other losses.
+    adjacent columns of one softmax model; 0 for other losses.  ``tracks_penalty``: sum the penalty, for scikit-learn's
+    stopping rule.
     """
 
     loss: Any
@@ -43,6 +47,7 @@ class Columns(NamedTuple):
     intercept_decay: float
     has_l2: bool
     has_l1: bool
+    tracks_penalty: bool
     n_joint: int
     alpha: np.ndarray
     l1_ratio: np.ndarray
