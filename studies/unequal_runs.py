@@ -198,7 +198,17 @@ def measure(task: Task, log: Callable[[str], None], seeds: Sequence[int] = SEEDS
     The goal of tuning is the least loss of one worker after three passes with the tuning seed; that of the
     measurements is its median loss with the other seeds.
     """
-    every = ways(task)
+    return measure_ways(task, ways(task), log, seeds, n_rates)
+
+
+def measure_ways(
+    task: Task,
+    every: Sequence[tuple[str, Way]],
+    log: Callable[[str], None],
+    seeds: Sequence[int] = SEEDS,
+    n_rates: int = N_RATES,
+) -> Readings:
+    """Tune and measure `every` way with the name of its pool; the first one is one worker."""
     one = every[0][1]
     least = tune_for_loss(task, one, None, n_rates)
     tuning_goal = (1.0 + TOLERANCE) * least.least

@@ -19,6 +19,12 @@ ALGORITHMS = {
     "async_diloco": "parsgd.algorithms.async_diloco:AsyncDiLoCo",
     "elastic": "parsgd.algorithms.elastic:ElasticAveraging",
     "hogwild": "parsgd.algorithms.hogwild:Hogwild",
+    "rennala": "parsgd.algorithms.optimal_time.rennala:Rennala",
+    "malenia": "parsgd.algorithms.optimal_time.malenia:Malenia",
+    "async_sgd": "parsgd.algorithms.optimal_time.async_sgd:AsyncSGD",
+    "ringmaster": "parsgd.algorithms.optimal_time.ringmaster:Ringmaster",
+    "ringleader": "parsgd.algorithms.optimal_time.ringleader:Ringleader",
+    "msync": "parsgd.algorithms.optimal_time.m_synchronous:MSync",
 }
 ENGINES = {
     "serial": "parsgd.engines.serial:Serial",

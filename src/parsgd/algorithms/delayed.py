@@ -11,33 +11,15 @@ the gradient at ``w_{t - tau}``, and ``tau`` is the number of the other workers.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from parsgd.algorithms.common.gradient_messages import (
-    BatchSlice,
-    apply_gradients,
-    effective_batch_size,
-    report_gradient,
-)
-from parsgd.core import (
-    AlgorithmTraits,
-    Budget,
-    FitState,
-    MergeResult,
-    Model,
-    ProgressCallback,
-    Report,
-    Shard,
-    SynchronousAlgorithm,
-    Task,
-    TaskSpec,
-)
+from parsgd.algorithms.common.gradient_messages import apply_gradients
+from parsgd.algorithms.common.worker_batches import WorkerBatches
+from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
 from parsgd.errors import check_between, check_count
-from parsgd.utils.row_arrays import visits
 
 _TRAITS = AlgorithmTraits(
     requires=frozenset({"gradients"}), message="gradient", ordered=True, common_schedule_step=True
@@ -45,7 +27,7 @@ _TRAITS = AlgorithmTraits(
 
 
 @dataclass(frozen=True)
-class DelayedSGD(SynchronousAlgorithm):
+class DelayedSGD(WorkerBatches):
     """Round-robin updates along gradients that are ``n_workers - 1`` steps old.
 
     No step waits for all workers, unlike :class:`MiniBatch`, and each batch belongs to one worker.  With n workers
@@ -87,22 +69,6 @@ class DelayedSGD(SynchronousAlgorithm):
         check_count(self.batch_size, "batch_size", "DelayedSGD")
         check_between(self.compensation, 0, float("inf"), "compensation", "DelayedSGD", optional=True)
 
-    def rows_per_step(self, model: Model) -> int:
-        return effective_batch_size(self.batch_size, model)
-
-    def quorum(self, n_workers: int) -> int:
-        return 1
-
-    def next_task(self, fit_state: FitState, worker: int) -> TaskSpec:
-        n_rows = fit_state.shard_rows[worker]
-        rest = n_rows - fit_state.cursors[worker] % max(n_rows, 1)
-        return TaskSpec(Budget(min(self.rows_per_step(fit_state.model), rest)))
-
-    def run(self, model: Model, shard: Shard, task: Task, progress: ProgressCallback) -> Report:
-        """Report the summed gradients of the batch at the worker's cursor."""
-        began = time.perf_counter()
-        return report_gradient(model, task, next_batch(shard, task), progress, began)
-
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         gradients = [report.state for report in reports]
         if self.compensation is not None:
@@ -119,10 +85,3 @@ def _compensated(fit_state: FitState, report: Report, compensation: float) -> np
     passed = fit_state.state[: len(gradient)] - fit_state.task_of(report.worker).state[: len(gradient)]
     with np.errstate(over="ignore", invalid="ignore"):
         return np.append(gradient + compensation / count * gradient * gradient * passed, count)
-
-
-def next_batch(shard: Shard, task: Task) -> BatchSlice:
-    """Return the batch of the task's budget."""
-    epoch, skip = divmod(task.cursor, max(shard.n_rows, 1))
-    rows, batch = visits(shard.blocks(task.seed, epoch, skip), task.budget.examples)
-    return BatchSlice(rows, batch, 0, len(batch), epoch)

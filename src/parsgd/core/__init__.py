@@ -20,6 +20,7 @@ from parsgd.core.algorithm_protocol import (
 from parsgd.core.costs import CostModel
 from parsgd.core.defaults import EngineDefaults, EngineWrapper, PlainModel, SynchronousAlgorithm, no_progress
 from parsgd.core.engine_protocols import (
+    CancelingPool,
     Engine,
     GroupPool,
     ProgressCallback,
@@ -83,6 +84,7 @@ __all__ = [
     "AlgorithmTraits",
     "AveragingModel",
     "Budget",
+    "CancelingPool",
     "CompiledGradientsModel",
     "CompiledRoundsModel",
     "CompiledRoundsRun",

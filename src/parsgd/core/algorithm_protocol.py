@@ -35,7 +35,9 @@ class MergeResult(NamedTuple):
     None means ``state``.  The two differ where a mean of many states is a better model but a worse start.
     ``shard_fractions (n_workers,)`` are new fractions of the rows per worker, which take effect if an epoch ends with
     this merge; None keeps the present shards.  ``work`` are the shares of the work by which the workers' schedule
-    steps are averaged; None means ``weights``.
+    steps are averaged; None means ``weights``.  ``schedule_advance`` is the increase of the schedule step; None means
+    that of the reports.  ``restarts`` are workers whose tasks are to be canceled, so that they start again from
+    ``state``; the algorithm then requires the capability ``"cancel"``.
     """
 
     state: np.ndarray
@@ -44,6 +46,8 @@ class MergeResult(NamedTuple):
     answer: np.ndarray | None = None
     shard_fractions: np.ndarray | None = None
     work: np.ndarray | None = None
+    schedule_advance: float | None = None
+    restarts: tuple[int, ...] = ()
 
 
 @runtime_checkable

@@ -98,6 +98,23 @@ class WorkerPool(Protocol):
 
 
 @runtime_checkable
+class CancelingPool(WorkerPool, Protocol):
+    """A pool of an engine with the capability ``"cancel"``."""
+
+    def cancel(self, worker: int) -> bool:
+        """Cancel the task of a worker, which can then be sent another one.
+
+        Called by the training loop between rounds, for ``MergeResult.restarts``.
+
+        Returns
+        -------
+        bool
+            False if the worker has no task, or its result has been received.
+        """
+        ...
+
+
+@runtime_checkable
 class GroupPool(WorkerPool, Protocol):
     """A pool whose workers can run functions at the same time, in the memory of the driver.
 
@@ -145,7 +162,8 @@ class Engine(Protocol):
     name : str
         Name for the ``engine`` parameter and for messages.
     capabilities : frozenset of str
-        Capabilities compared with ``AlgorithmTraits.requires`` before a worker starts, for example ``"shared_memory"``.
+        Capabilities compared with ``AlgorithmTraits.requires`` before a worker starts, for example ``"shared_memory"``
+        or ``"cancel"`` (:class:`CancelingPool`).
     n_workers : int or None
         Fixed number of workers; None if the engine accepts any.  Estimators read it to resolve ``n_jobs``.
     in_calling_thread : bool

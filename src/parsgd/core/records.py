@@ -125,6 +125,8 @@ class AlgorithmTraits(NamedTuple):
         earlier results.
     grace_s : float
         Seconds for which the driver waits for further reports after the quorum.
+    fresh_quorum : bool
+        True if only reports of tasks that were sent in the present round count for the quorum.
     outer_steps : bool
         True if the algorithm continues from planned merges, see :meth:`PlannedAlgorithm.merge_planned`.  Otherwise the
         next round starts from the merge.
@@ -142,6 +144,7 @@ class AlgorithmTraits(NamedTuple):
     planned: str = ""
     outer_steps: bool = False
     grace_s: float = 0.0
+    fresh_quorum: bool = False
 
 
 @dataclass(frozen=True)

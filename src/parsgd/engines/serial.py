@@ -19,7 +19,7 @@ class Serial(EngineDefaults):
     """Engine that runs each task when its report is requested, in the order of sending."""
 
     name = "serial"
-    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset({"cancel"})
     in_calling_thread = True
 
     def open(self, work: WorkFn, shards: Sequence[Shard], progress: StoppableProgress) -> SerialWorkerPool:
@@ -45,6 +45,13 @@ class SerialWorkerPool:
             task = self.tasks.popleft()
             reports.append(self.work(self.shards[task.worker], task, self.progress))
         return reports
+
+    def cancel(self, worker: int) -> bool:
+        for position, task in enumerate(self.tasks):
+            if task.worker == worker:
+                del self.tasks[position]
+                return True
+        return False
 
     def set_shards(self, shards: Sequence[Shard]) -> None:
         for shard in self.shards:

@@ -95,7 +95,7 @@ class Simulated(EngineDefaults):
     seed: int = 0
 
     name = "simulated"
-    capabilities: ClassVar[frozenset[str]] = frozenset[str]()
+    capabilities: ClassVar[frozenset[str]] = frozenset({"cancel"})
 
     @property
     def n_workers(self) -> int | None:
@@ -172,6 +172,8 @@ class SimulatedWorkerPool(SerialWorkerPool):
         self.failure_notices: list[tuple[float, int]] = sorted(
             ((at + self.latency[i], i) for i, at in engine.failures.items()), reverse=True
         )
+        # machine, begin and end of the last task of each worker
+        self.times: dict[int, tuple[int, float, float]] = {}
         self.clock: float = 0.0
         self.sent_at: deque[float] = deque()
         self.under_way: list[tuple[float, int, int, Report | TaskFailed]] = []
@@ -223,6 +225,7 @@ class SimulatedWorkerPool(SerialWorkerPool):
             report = self.work(self.shards[task.worker], task, self.progress)
             seconds = report.examples * seconds_per_example
             self.free[machine] = begun + seconds
+            self.times[task.worker] = machine, begun, self.free[machine]
             if self.free[machine] <= failure_time:
                 arrival = self.free[machine] + latency + self._transfer(report.n_bytes)
                 return arrival, replace(report, seconds=seconds)
@@ -233,6 +236,22 @@ class SimulatedWorkerPool(SerialWorkerPool):
         return noticed_at, TaskFailed(
             task.worker, task.round, f"machine {machine} failed after {failure_time:g} s", replaced
         )
+
+    def cancel(self, worker: int) -> bool:
+        """Cancel a task that is under way; its machine is free one latency later."""
+        for position, (_, other, _, result) in enumerate(self.under_way):
+            if other != worker:
+                continue
+            if isinstance(result, TaskFailed):
+                return False
+            del self.under_way[position]
+            heapq.heapify(self.under_way)
+            machine, begun, ended = self.times[worker]
+            if self.free[machine] == ended:
+                # no other task waits for the machine
+                self.free[machine] = min(ended, max(begun, self.clock + self.latency[machine]))
+            return True
+        return False
 
     def _transfer(self, n_bytes: int) -> float:
         return n_bytes / self.engine.bandwidth_bytes_per_s

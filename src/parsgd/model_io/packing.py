@@ -50,6 +50,11 @@ RECORDS = (
     "algorithms.common.adaptive_outer:_Memory",
     "algorithms.async_local_sgd:StalenessCounter",
     "algorithms.async_diloco:DelayedMomentum",
+    "algorithms.common.gradient_steps:StepMemory",
+    "algorithms.common.measured_noise:MeasuredNoise",
+    "algorithms.optimal_time.collected_gradients:Collected",
+    "algorithms.optimal_time.ringmaster:RingmasterMemory",
+    "algorithms.optimal_time.ringleader:RingleaderMemory",
 )
 
 

@@ -6,13 +6,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from parsgd.core import (
     Algorithm,
     AlgorithmTraits,
+    CancelingPool,
     FitState,
     MergeResult,
     Model,
@@ -85,7 +86,10 @@ class Loop:
         self.seeds: list[int] = [worker_seed(self.seed, worker) for worker in range(self.n_workers)]
         if self.traits.partition == "common_order":
             self.seeds = [self.seed] * self.n_workers
-        self.alive: list[int] = list(range(self.n_workers))
+        # with a smaller quorum a worker without rows would report again and again
+        self.alive: list[int] = [
+            worker for worker in range(self.n_workers) if quorum == self.n_workers or self.shard_rows[worker]
+        ]
         self.idle: Sequence[int] = self.alive
         # workers with unanswered tasks in the snapshot, to be sent again, and the fit's duration until the snapshot
         self.busy: Sequence[int] = ()
@@ -200,9 +204,12 @@ class Loop:
         tasks = [self.last_task(report.worker) for report in reports]
         is_common = self.traits.common_schedule_step
         work = merge.weights if merge.work is None else merge.work
-        advance = schedule_advance(reports, tasks, work, len(self.alive), is_common)
+        advance = merge.schedule_advance
+        if advance is None:
+            advance = schedule_advance(reports, tasks, work, len(self.alive), is_common)
         outcome = self.record_merge(reports, lost, merge, advance, came, merged)
-        self.idle = sorted([*(report.worker for report in reports), *missing])
+        canceled = [worker for worker in merge.restarts if cast("CancelingPool", pool).cancel(worker)]
+        self.idle = sorted([*(report.worker for report in reports), *missing, *canceled])
         return outcome
 
     def call_epoch_callback(self, callback: EpochCallback, outcome: Outcome | None) -> Outcome | None:
@@ -224,7 +231,8 @@ class Loop:
         fit_state = self.fit_state()
         for worker in idle:
             task = self.tasks[worker] = self.task(fit_state, worker)
-            self.turns.append(worker)
+            if self.traits.ordered:
+                self.turns.append(worker)
             pool.send(task)
         if self.checkpointer is not None and snapshot is not None:
             self.checkpointer.offer(snapshot)
@@ -240,11 +248,12 @@ class Loop:
         reports: list[Report] = []
         lost: list[TaskFailed] = []
         missing: list[int] = []
-        while not reports or len(reports) < self.quorum(missing):
+        while (needed := self.needed(reports, missing)) > 0:
             if len(missing) == len(self.alive):
                 self.send_again(pool, missing)
                 missing = []
-            came = self.next_results(pool, self.quorum(missing) - len(reports))
+                continue
+            came = self.next_results(pool, needed)
             if not came:
                 raise WorkersLostError(f"{len(self.alive)} workers have tasks, but the engine returned no reports.")
             for result in came:
@@ -256,14 +265,19 @@ class Loop:
                     self.failures[result.worker] = 0
         return sorted(reports, key=lambda report: report.worker), lost, missing
 
-    def quorum(self, missing: Sequence[int]) -> int:
-        """Return the number of reports to wait for when the tasks of ``missing`` workers are lost."""
-        return min(self.algorithm.quorum(len(self.alive)), len(self.alive) - len(missing))
+    def needed(self, reports: Sequence[Report], missing: Sequence[int]) -> int:
+        """Return the number of reports still to wait for, when the tasks of ``missing`` workers are lost."""
+        n_reports, possible = len(reports), len(self.alive) - len(missing)
+        if self.traits.fresh_quorum:
+            n_reports = sum(report.round == self.round for report in reports)
+            possible = sum(self.last_task(worker).round == self.round for worker in self.alive if worker not in missing)
+        return max(min(self.algorithm.quorum(len(self.alive)), possible) - n_reports, 0 if reports else 1)
 
     def send_again(self, pool: WorkerPool, workers: Sequence[int]) -> None:
         """Send the last tasks of ``workers`` again."""
         for worker in workers:
-            self.turns.append(worker)
+            if self.traits.ordered:
+                self.turns.append(worker)
             pool.send(self.last_task(worker))
 
     def record_failure(self, pool: WorkerPool, failed: TaskFailed) -> list[int]:

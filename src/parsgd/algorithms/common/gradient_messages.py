@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,15 +82,30 @@ def apply_gradients(fit_state: FitState, reports: Sequence[Report], gradients: S
     with np.errstate(over="ignore", invalid="ignore"):
         for gradient in gradients[1:]:
             total += gradient
-    model = fit_state.model
+    after, n_rows = fit_state.examples + sum(report.examples for report in reports), max(fit_state.n_rows, 1)
+    ends_epoch = after // n_rows > fit_state.examples // n_rows
+    place = (fit_state.model, fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
+    state, optimizer_state = step_along(*place, fit_state.memory, ends_epoch)
+    return MergeResult(state, weights, optimizer_state)
+
+
+def step_along(
+    model: Model,
+    state: np.ndarray,
+    gradient: np.ndarray,
+    schedule_step: float,
+    lr_scale: np.ndarray,
+    optimizer_state: Any,
+    ends_epoch: bool,
+) -> tuple[np.ndarray, Any]:
+    """Return the state after one step of the model's solver along a summed gradient, and the optimizer's state.
+
+    The optimizer's state is None for a model whose state contains it.
+    """
     assert has_gradients(model)
-    step = (fit_state.state, total, fit_state.schedule_step, fit_state.lr_scale)
     if has_optimizer_state(model):
-        after = fit_state.examples + sum(report.examples for report in reports)
-        ends_epoch = after // max(fit_state.n_rows, 1) > fit_state.examples // max(fit_state.n_rows, 1)
-        state, optimizer_state = model.optimizer_step(*step, fit_state.memory, ends_epoch)
-        return MergeResult(state, weights, optimizer_state)
-    return MergeResult(model.apply_gradient(*step), weights)
+        return model.optimizer_step(state, gradient, schedule_step, lr_scale, optimizer_state, ends_epoch)
+    return model.apply_gradient(state, gradient, schedule_step, lr_scale), None
 
 
 class _Loss:

@@ -49,6 +49,16 @@ def n_padded(n_columns: int) -> int:
     return -(-n_columns // padding) * padding
 
 
+def slots_of(problem: Problem, chosen: list[Setting]) -> tuple[bool, bool]:
+    """Return whether models of these settings keep AdaGrad's sums, and the penalty that each weight has had."""
+    has_l1 = any(setting.l1_share > 0.0 and setting.alpha > 0.0 for setting in chosen)
+    return problem.adagrad, has_l1 or (problem.adagrad and _have_l2(chosen))
+
+
+def _have_l2(chosen: list[Setting]) -> bool:
+    return any(setting.penalty and setting.l1_share < 1.0 and setting.alpha > 0.0 for setting in chosen)
+
+
 class ColumnBlock:
     """Models with one loss and one kind of penalty, and their training.
 
@@ -70,14 +80,14 @@ class ColumnBlock:
         self.described = describe(all_settings[settings[0]].loss)
         chosen = [all_settings[setting] for setting in settings]
         self.has_l1 = any(setting.l1_share > 0.0 and setting.alpha > 0.0 for setting in chosen)
-        self.has_l2 = any(setting.penalty and setting.l1_share < 1.0 and setting.alpha > 0.0 for setting in chosen)
+        self.has_l2 = _have_l2(chosen)
         fields = first_use.kernels("search.columns")
         size = n_padded(len(settings) * problem.n_outputs)
         n_weights = problem.n_features * size
         self.w = np.zeros(n_weights, problem.dtype)
-        self.squares = np.zeros(n_weights if problem.adagrad else 0, problem.dtype)
-        has_slot = self.has_l1 or (problem.adagrad and self.has_l2)
-        self.applied = np.zeros(n_weights if has_slot else 0, problem.dtype)
+        has_squares, has_applied = slots_of(problem, chosen)
+        self.squares = np.zeros(n_weights if has_squares else 0, problem.dtype)
+        self.applied = np.zeros(n_weights if has_applied else 0, problem.dtype)
         self.state = np.zeros((fields.N_FIELDS, size))
         self.state[[fields.SCALE, fields.LOSS_FACTOR, fields.STEP]] = 1.0
         self.state[fields.LR_SCALE, : len(settings) * problem.n_outputs] = 1.0

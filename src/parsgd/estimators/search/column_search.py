@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from parsgd.core import Rows, Shard
-from parsgd.estimators.search.column_block import ColumnBlock, Problem, n_padded
+from parsgd.estimators.search.column_block import ColumnBlock, Problem, n_padded, slots_of
 from parsgd.estimators.search.folds import Folds
 from parsgd.estimators.search.search_grid import Setting
 from parsgd.training.stopping import StoppingRule
@@ -70,39 +70,42 @@ class SearchResult:
     coefficients: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
-def make_blocks(
-    problem: Problem, settings: Sequence[Setting], folds: Folds, class_weights: dict[int, np.ndarray], n_threads: int
-) -> list[ColumnBlock]:
-    """Return blocks of models with the same loss and penalty, at least as many as threads if columns suffice.
+def group_models(
+    settings: Sequence[Setting], n_folds: int, n_outputs: int, n_threads: int
+) -> list[list[tuple[int, int]]]:
+    """Return the models ``(fold, setting)`` of each block: of the same loss and penalty, enough blocks for the threads.
 
-    ``class_weights``: ``(n_classes, n_folds)`` for each setting.
+    The models of a fold are adjacent, because they have the same schedule step.
     """
     alike: dict[tuple[str, str | None], list[int]] = {}
     for number, setting in enumerate(settings):
         alike.setdefault((setting.loss, setting.penalty), []).append(number)
-    # the models of a fold are adjacent, because they have the same schedule step
-    groups = [[(fold, number) for fold in range(folds.n_folds) for number in numbers] for numbers in alike.values()]
-    n_columns = sum(len(group) for group in groups) * problem.n_outputs
-    most = n_padded(-(-n_columns // n_threads)) // problem.n_outputs
+    groups = [[(fold, number) for fold in range(n_folds) for number in numbers] for numbers in alike.values()]
+    n_columns = len(settings) * n_folds * n_outputs
+    most = max(n_padded(-(-n_columns // n_threads)) // n_outputs, 1)
+    return [group[begin : begin + most] for group in groups for begin in range(0, len(group), most)]
+
+
+def make_blocks(
+    problem: Problem, settings: Sequence[Setting], folds: Folds, class_weights: dict[int, np.ndarray], n_threads: int
+) -> list[ColumnBlock]:
+    """Return the blocks; ``class_weights``: ``(n_classes, n_folds)`` for each setting."""
     blocks = []
-    for group in groups:
-        for begin in range(0, len(group), max(most, 1)):
-            part = group[begin : begin + max(most, 1)]
-            of_folds, of_settings = (np.array(column) for column in zip(*part, strict=True))
-            weights = np.stack([class_weights[setting][:, fold] for fold, setting in part], axis=1)
-            trains = folds.trains[:, of_folds]
-            blocks.append(ColumnBlock(problem, list(settings), of_settings, of_folds, trains, weights))
+    for part in group_models(settings, folds.n_folds, problem.n_outputs, n_threads):
+        of_folds, of_settings = (np.array(column) for column in zip(*part, strict=True))
+        weights = np.stack([class_weights[setting][:, fold] for fold, setting in part], axis=1)
+        trains = folds.trains[:, of_folds]
+        blocks.append(ColumnBlock(problem, list(settings), of_settings, of_folds, trains, weights))
     return blocks
 
 
-def memory_bytes(problem: Problem, settings: Sequence[Setting], n_folds: int) -> tuple[int, int]:
-    """Return the bytes of the weights and of their slots, and those of one model."""
-    has_l1 = any(setting.l1_share > 0.0 and setting.alpha > 0.0 for setting in settings)
-    penalized = any(setting.penalty is not None and setting.alpha > 0.0 for setting in settings)
-    arrays = 1 + problem.adagrad + (has_l1 or (problem.adagrad and penalized))
-    column = problem.n_features * np.dtype(problem.dtype).itemsize * arrays
-    n_columns = len(settings) * n_folds * problem.n_outputs
-    return n_padded(n_columns) * column, problem.n_outputs * column
+def memory_bytes(problem: Problem, settings: Sequence[Setting], n_folds: int, n_threads: int) -> int:
+    """Return the bytes of the weights of all blocks, and of their slots."""
+    total = 0
+    for part in group_models(settings, n_folds, problem.n_outputs, n_threads):
+        n_arrays = 1 + sum(slots_of(problem, [settings[number] for _, number in part]))
+        total += n_padded(len(part) * problem.n_outputs) * n_arrays
+    return total * problem.n_features * np.dtype(problem.dtype).itemsize
 
 
 class ColumnSearch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from bisect import bisect_right
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -140,9 +141,9 @@ class BaseSGDSearch(BestEstimator):
             loss_limits=self._loss_limits(settings, model, encoded),
             tracks_penalty=self.tol is not None and not self.early_stopping,
         )
-        self._check_memory(problem, settings, folds)
-        seed = draw_seed(generator) if self.shuffle else 0
         n_threads = count_threads(self.n_jobs, "threads", type(self).__name__)
+        self._check_memory(problem, settings, folds, n_threads)
+        seed = draw_seed(generator) if self.shuffle else 0
         weights = {
             number: np.stack(
                 [self._fold_class_weights(setting, train, estimator, examples.y) for train in folds.train], axis=1
@@ -261,14 +262,17 @@ class BaseSGDSearch(BestEstimator):
                 " Search over one family at a time."
             )
 
-    def _check_memory(self, problem: Problem, settings: list[Setting], folds: Folds) -> None:
+    def _check_memory(self, problem: Problem, settings: list[Setting], folds: Folds, n_threads: int) -> None:
         """Raise if the weights of all models need more memory than allowed."""
-        needed, one = memory_bytes(problem, settings, folds.n_folds)
+        needed = memory_bytes(problem, settings, folds.n_folds, n_threads)
         limit = available_bytes() if self.max_memory is None else float(self.max_memory)
         if self.verbose:
             to_stdout(f"-- {len(settings)} settings x {folds.n_folds} folds: {needed / 1e6:,.1f} MB of weights")
         if needed > limit:
-            fit = int(limit // (one * folds.n_folds))
+            counts = range(1, len(settings))
+            fit = bisect_right(
+                counts, limit, key=lambda n: memory_bytes(problem, settings[:n], folds.n_folds, n_threads)
+            )
             raise InvalidArgumentError(
                 f"{len(settings)} settings with {folds.n_folds} folds need {needed / 1e6:,.0f} MB of weights, and"
                 f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {limit / 1e6:,.0f} MB."

@@ -1,0 +1,1 @@
+"""Algorithms with optimal time for workers of unequal speed."""
