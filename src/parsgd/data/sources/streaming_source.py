@@ -158,6 +158,16 @@ class StreamingShard(Shard):
             yield RowBlock(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
             start = (number + 1) * self.shuffle_buffer_rows
 
+    def row_numbers(self, seed: int, epoch: int, window: int) -> np.ndarray:
+        """Return the numbers ``(n,)`` of the rows of a window, counted over the shard's spans in stored order."""
+        order = self._piece_order(seed, epoch)
+        sizes = np.array([span.n_rows for span in self.spans], dtype=np.int64)
+        firsts, ends = np.cumsum(sizes) - sizes, np.cumsum(sizes[order])
+        first = window * self.shuffle_buffer_rows
+        places = np.arange(first, first + self._size(WindowIndex(seed, epoch, window)))
+        spans = np.searchsorted(ends, places, side="right")
+        return places + (firsts[order] - (ends - sizes[order]))[spans]
+
     def futures(self) -> list[Any]:
         """Return the Dask futures that the shard needs (``Piece.futures``)."""
         return [future for span in self.spans for future in span.piece.futures()]
@@ -214,10 +224,12 @@ class StreamingShard(Shard):
             epoch += 1
 
     def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
+        return [self.spans[int(number)] for number in self._piece_order(seed, epoch)]
+
+    def _piece_order(self, seed: int, epoch: int) -> np.ndarray:
         if not self.source.shuffle or self._one_window:
-            return self.spans
-        order = np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
-        return [self.spans[int(number)] for number in order]
+            return np.arange(len(self.spans))
+        return np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
 
     def _size(self, place: WindowIndex) -> int:
         return min(self.shuffle_buffer_rows, self._stored - place.number * self.shuffle_buffer_rows)

@@ -22,8 +22,27 @@ def best_has(name: str) -> Callable[[Any], bool]:
     return lambda search: hasattr(getattr(search, "best_estimator_", None) or search._estimator(), name)
 
 
+class BestScore:
+    """Mixin with the score of ``best_estimator_``; it precedes scikit-learn's mixin, which ignores ``scoring``."""
+
+    scoring: Any
+    best_estimator_: Any
+
+    def score(self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the score of the best estimator by ``scoring``: accuracy or R^2 by default.
+
+        A Dataset has its own targets and weights.
+        """
+        check_is_fitted(self)
+        if self.scoring is None:
+            return self.best_estimator_.score(X, y, sample_weight)
+        scorer = self.scoring if callable(self.scoring) else get_scorer(self.scoring)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return scorer(self.best_estimator_, X, y, **weights)
+
+
 class BestEstimator(BaseEstimator):
-    """Predictions, scores and attributes of ``best_estimator_``."""
+    """Predictions and attributes of ``best_estimator_``."""
 
     scoring: Any
     best_estimator_: Any
@@ -63,15 +82,6 @@ class BestEstimator(BaseEstimator):
         """Compute the decision values of the best estimator."""
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X)
-
-    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the score of the best estimator by ``scoring``: accuracy or R^2 by default."""
-        check_is_fitted(self)
-        if self.scoring is None:
-            return self.best_estimator_.score(X, y, sample_weight)
-        scorer = self.scoring if callable(self.scoring) else get_scorer(self.scoring)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return scorer(self.best_estimator_, X, y, **weights)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

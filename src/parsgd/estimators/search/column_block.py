@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +215,15 @@ class ColumnBlock:
         columns = self.columns_of(np.array([model]))
         intercept = self.state[first_use.kernels("search.columns").INTERCEPT, columns]
         return np.ascontiguousarray(self.weights(columns).T), intercept.astype(self.problem.dtype)
+
+    def of_models(self, models: np.ndarray) -> ColumnBlock:
+        """Return a block of some models for scores, without the slots of training; itself if these are all."""
+        if len(models) == len(self.settings):
+            return self
+        found = copy.copy(self)
+        found.squares, found.applied = self.squares[:0], self.applied[:0]
+        found.keep(models)
+        return found
 
     def keep(self, models: np.ndarray) -> None:
         """Drop all other models."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from parsgd.core import Rows, Shard
+from parsgd.core import Rows
 from parsgd.estimators.search.column_block import ColumnBlock, Problem, n_padded, slots_of
-from parsgd.estimators.search.folds import Folds
+from parsgd.estimators.search.folded_rows import FoldedRows
 from parsgd.estimators.search.search_grid import Setting
 from parsgd.training.stopping import StoppingRule
 
@@ -28,9 +28,6 @@ _VALUES_PER_CALL = 1 << 24
 _RUNGS = (8, 4, 2)
 _FEWEST = 2
 _STANDARD_ERRORS = 4.0
-
-# decision (n_rows, n_models, n_outputs), row numbers -> scores (n_models,)
-Scorer = Callable[[ColumnBlock, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -87,15 +84,18 @@ def group_models(
 
 
 def make_blocks(
-    problem: Problem, settings: Sequence[Setting], folds: Folds, class_weights: dict[int, np.ndarray], n_threads: int
+    problem: Problem,
+    settings: Sequence[Setting],
+    trains: np.ndarray,
+    class_weights: dict[int, np.ndarray],
+    n_threads: int,
 ) -> list[ColumnBlock]:
-    """Return the blocks; ``class_weights``: ``(n_classes, n_folds)`` for each setting."""
+    """Return the blocks; ``trains (n_kinds, n_folds)``, and ``class_weights (n_classes, n_folds)`` per setting."""
     blocks = []
-    for part in group_models(settings, folds.n_folds, problem.n_outputs, n_threads):
+    for part in group_models(settings, trains.shape[1], problem.n_outputs, n_threads):
         of_folds, of_settings = (np.array(column) for column in zip(*part, strict=True))
         weights = np.stack([class_weights[setting][:, fold] for fold, setting in part], axis=1)
-        trains = folds.trains[:, of_folds]
-        blocks.append(ColumnBlock(problem, list(settings), of_settings, of_folds, trains, weights))
+        blocks.append(ColumnBlock(problem, list(settings), of_settings, of_folds, trains[:, of_folds], weights))
     return blocks
 
 
@@ -109,20 +109,21 @@ def memory_bytes(problem: Problem, settings: Sequence[Setting], n_folds: int, n_
 
 
 class ColumnSearch:
-    """Trains blocks of columns over the same rows; ``score_test`` and ``score_held_out`` score models of one fold."""
+    """Trains blocks of columns over the same rows.
+
+    Models that have ended are scored together, because scores may take a pass over the rows.
+    """
 
     def __init__(
         self,
         blocks: list[ColumnBlock],
-        folds: Folds,
+        rows: FoldedRows,
         passes: Passes,
         shape: tuple[int, int],
-        score_test: Scorer,
-        score_held_out: Scorer,
         report: Callable[[str], None] = lambda text: None,
     ):
-        self.blocks, self.folds, self.passes = blocks, folds, passes
-        self.score_test, self.score_held_out, self.report = score_test, score_held_out, report
+        self.blocks, self.rows, self.passes, self.report = blocks, rows, passes, report
+        self.unscored: list[ColumnBlock] = []
         self.rules = [self._rule(block) for block in blocks]
         nothing = np.full(shape, np.nan)
         self.result = SearchResult(nothing, np.zeros(shape, dtype=int), np.zeros(shape[0], dtype=int))
@@ -137,14 +138,20 @@ class ColumnSearch:
         # the rule works on arrays, one rate for each column
         return StoppingRule(passes.tol, passes.patience, adaptive_from)  # type: ignore[arg-type]
 
-    def run(self, shard: Shard, seed: int, n_threads: int) -> SearchResult:
-        """Make the passes over the rows of ``shard``; Ctrl-C ends them and keeps the scores so far."""
+    def run(self, n_threads: int) -> SearchResult:
+        """Make the passes over the rows; Ctrl-C ends them and keeps the scores so far."""
+        try:
+            return self._run(n_threads)
+        finally:
+            self.rows.close()
+
+    def _run(self, n_threads: int) -> SearchResult:
         rungs = self.passes.rungs(self.result.scores.shape[0])
         began, done = time.perf_counter(), 0
         with ThreadPoolExecutor(n_threads) as pool:
             try:
                 for done in range(1, self.passes.max_iter + 1):
-                    self._one_pass(pool, shard, seed, done - 1)
+                    self._one_pass(pool, done - 1)
                     self._end_pass(done)
                     if done in rungs:
                         self._halve(rungs[done], done)
@@ -158,11 +165,12 @@ class ColumnSearch:
                 self.result.interrupted = True
         for block in list(self.blocks):
             self._finish(block, np.arange(len(block.settings)), done)
+        self._score([])
         return self.result
 
-    def _one_pass(self, pool: ThreadPoolExecutor, shard: Shard, seed: int, epoch: int) -> None:
-        for rows, order in shard.blocks(seed, epoch):
-            futures = [pool.submit(self._visit, block, rows, order) for block in self.blocks]
+    def _one_pass(self, pool: ThreadPoolExecutor, epoch: int) -> None:
+        for rows, order, kinds in self.rows.blocks(epoch):
+            futures = [pool.submit(self._visit, block, rows, order, kinds) for block in self.blocks]
             try:
                 for future in futures:
                     future.result()
@@ -171,39 +179,31 @@ class ColumnSearch:
                 if any(not future.done() for future in futures):
                     self.stopped.set()
 
-    def _visit(self, block: ColumnBlock, rows: Rows, order: np.ndarray) -> None:
+    def _visit(self, block: ColumnBlock, rows: Rows, order: np.ndarray, kinds: np.ndarray) -> None:
         n_values = max(len(rows.x.data) // max(len(rows.y), 1), 1) * block.state.shape[1]
         step = max(_VALUES_PER_CALL // n_values, 1)
         for start in range(0, len(order), step):
             if self.stopped.is_set():
                 return
-            block.run(rows, order, start, min(start + step, len(order)), self.folds.kinds)
+            block.run(rows, order, start, min(start + step, len(order)), kinds)
 
     def _end_pass(self, done: int) -> None:
         """Apply the stopping rule, and end the models that have converged."""
-        for block, rule in zip(list(self.blocks), list(self.rules), strict=True):
-            objective = block.end_pass()
+        objectives = [block.end_pass() for block in self.blocks]
+        if self.passes.early_stopping:
+            objectives = [-scores for scores in self.rows.held_out_scores(self.blocks)]
+        for block, rule, objective in zip(list(self.blocks), list(self.rules), objectives, strict=True):
             lr_scale = block.lr_scale.copy()
-            if self.passes.early_stopping:
-                objective = -self._held_out_scores(block)
             rule.update(objective, np.zeros(0), lr_scale)
             block.lr_scale[:] = lr_scale
             converged = ~lr_scale.reshape(len(block.settings), -1).any(axis=1)
             if converged.any():
                 self._finish(block, np.flatnonzero(converged), done)
 
-    def _held_out_scores(self, block: ColumnBlock) -> np.ndarray:
-        scores = np.zeros(block.n_columns)
-        for fold in np.unique(block.folds):
-            models = np.flatnonzero(block.folds == fold)
-            scores[block.columns_of(models)] = self.score_held_out(block, models, self.folds.held_out[fold]).ravel()
-        return scores
-
     def _halve(self, n_left: int, done: int) -> None:
         """Drop settings that are not among the best ``n_left``, ended ones included, and are clearly worse."""
-        scores = self.result.scores.copy()
-        for block in self.blocks:
-            self._score(block, np.arange(len(block.settings)), scores)
+        self._score(self.blocks)
+        scores = self.result.scores
         means = scores.mean(axis=1)
         means[self.result.halved_after > 0] = -np.inf
         order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")
@@ -216,19 +216,20 @@ class ColumnSearch:
             if len(models):
                 self._finish(block, models, done)
 
-    def _score(self, block: ColumnBlock, models: np.ndarray, scores: np.ndarray) -> None:
-        """Store the scores of models on the test rows of their folds."""
-        for fold in np.unique(block.folds[models]):
-            of_fold = models[block.folds[models] == fold]
-            scores[block.settings[of_fold], fold] = self.score_test(block, of_fold, self.folds.test[fold])
+    def _score(self, others: Sequence[ColumnBlock]) -> None:
+        """Store the scores of the models that have ended, and of ``others``."""
+        blocks = [*self.unscored, *others]
+        for block, scores in zip(blocks, self.rows.test_scores(blocks), strict=True):
+            self.result.scores[block.settings, block.folds] = scores
+        self.unscored = []
 
     def _finish(self, block: ColumnBlock, models: np.ndarray, done: int) -> None:
-        """Store scores and coefficients of models, and drop them from their block."""
+        """Store coefficients of models, keep them for their scores, and drop them from their block."""
         place = self.blocks.index(block)
         if done == 0 or self.stopped.is_set():
             # the pass may have ended between two of its columns
             block.end_pass()
-        self._score(block, models, self.result.scores)
+        self.unscored.append(block.of_models(models))
         for model in models:
             key = int(block.settings[model]), int(block.folds[model])
             self.result.n_iter[key] = done

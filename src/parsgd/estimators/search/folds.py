@@ -1,13 +1,24 @@
-"""Folds of a cross-validation as kinds of rows: rows of one kind are trained on by the same folds."""
+"""Folds of a cross-validation as kinds of rows: rows of one kind are trained on by the same folds.
+
+Folds of rows in memory come from a splitter.  Folds of a stream come from a hash of the number of a row, so that a row
+has one fold in every pass, however it is read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from parsgd.errors import InvalidArgumentError
+
+_DEFAULT_FOLDS = 5
+_NUMBERS_PER_BLOCK = 1 << 20
+# The hash of a row decides its fold, and that of this key whether it is held out.
+_FOLD_KEY, _HELD_OUT_KEY = 0, 1
 
 
 @dataclass(frozen=True)
@@ -76,3 +87,82 @@ def _kinds_of(train: Sequence[np.ndarray], n_rows: int) -> tuple[np.ndarray, np.
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, kinds = np.unique(keys, return_index=True, return_inverse=True)
     return kinds.astype(np.int32), member[first]
+
+
+@dataclass(frozen=True)
+class StreamFolds:
+    """``n_folds`` folds by a hash of row number and ``seed``; a share ``held_out`` of the rows is held out.
+
+    Rows of kind ``fold`` are tested in this fold, and the others train on them.  Rows of kind ``n_folds + fold`` are
+    tested in it, too.  They are held out of the training of the others, and decide when these stop.
+
+    >>> StreamFolds(3, seed=0).kinds(np.arange(8))
+    array([0, 2, 2, 0, 1, 0, 1, 0], dtype=int32)
+    """
+
+    n_folds: int
+    seed: int
+    held_out: float = 0.0
+
+    @property
+    def trains(self) -> np.ndarray:
+        """``(n_kinds, n_folds)``: True if a fold trains on rows of a kind."""
+        trained = ~np.eye(self.n_folds, dtype=bool)
+        return np.concatenate([trained, np.zeros_like(trained)]) if self.held_out else trained
+
+    def kinds(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the kinds ``(n,)`` of rows with these numbers in the stream."""
+        kinds = (_uniform(numbers, self.seed, _FOLD_KEY) * self.n_folds).astype(np.int32)
+        if self.held_out:
+            kinds += self.n_folds * (_uniform(numbers, self.seed, _HELD_OUT_KEY) < self.held_out)
+        return kinds.astype(np.int32, copy=False)
+
+    def is_test(self, kinds: np.ndarray, fold: int) -> np.ndarray:
+        """Return True for rows that are tested in a fold."""
+        return kinds % self.n_folds == fold
+
+    def decides(self, kinds: np.ndarray, fold: int) -> np.ndarray:
+        """Return True for rows that decide when the fit of a fold stops."""
+        return (kinds >= self.n_folds) & (kinds % self.n_folds != fold)
+
+    def check(self, n_rows: int) -> None:
+        """Raise if a fold of ``n_rows`` rows lacks rows."""
+        sizes = np.zeros(len(self.trains), dtype=np.int64)
+        for begin in range(0, n_rows, _NUMBERS_PER_BLOCK):
+            numbers = np.arange(begin, min(begin + _NUMBERS_PER_BLOCK, n_rows))
+            sizes += np.bincount(self.kinds(numbers), minlength=len(sizes))
+        kinds = np.arange(len(sizes))
+        for fold in range(self.n_folds):
+            parts = {"training": self.trains[:, fold], "test": self.is_test(kinds, fold)}
+            if self.held_out:
+                parts["held-out"] = self.decides(kinds, fold)
+            for part, chosen in parts.items():
+                if not sizes[chosen].any():
+                    raise InvalidArgumentError(
+                        f"Fold {fold} of 'cv' has no {part} rows: the {n_rows:,} rows of the stream are assigned to"
+                        f" {self.n_folds} folds at random. Use fewer folds, another random_state, or more rows."
+                    )
+
+
+def count_folds(cv: Any, owner: str) -> int:
+    """Return the number of folds of a stream; raise unless ``cv`` is None or an int of 2 or more."""
+    if cv is None:
+        return _DEFAULT_FOLDS
+    if isinstance(cv, Integral) and not isinstance(cv, bool) and cv >= 2:
+        return int(cv)
+    raise InvalidArgumentError(
+        f"The 'cv' parameter of {owner} must be None or an int of 2 or more for a Dataset, whose rows are assigned to"
+        f" folds as they are read. Got {cv!r} instead. Give the number of folds, or load the rows."
+    )
+
+
+def _uniform(numbers: np.ndarray, seed: int, key: int) -> np.ndarray:
+    """Return numbers in [0, 1): SplitMix64 of the row number, from a start that depends on seed and key.
+
+    Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+    """
+    start = np.random.SeedSequence((seed, key)).generate_state(1, np.uint64)
+    z = start + (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53

@@ -13,12 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.linear.sgd_classifier import SGDClassifier
-from parsgd.estimators.search.best_estimator import best_has
-from parsgd.estimators.search.column_block import ColumnBlock
-from parsgd.estimators.search.folds import Folds
+from parsgd.estimators.search.best_estimator import BestScore, best_has
+from parsgd.estimators.search.fold_scores import Accuracy, OutputAccuracy
 from parsgd.estimators.search.search_grid import Setting
 from parsgd.estimators.search.sgd_search import BaseSGDSearch
-from parsgd.estimators.target_encoders import class_numbers
 from parsgd.estimators.training_data import finite_class_weight
 from parsgd.estimators.validation import param_validation
 from parsgd.kernels import losses
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from parsgd.estimators.validation.argument_types import ClassWeight, MatrixLike, RandomState
 
 
-class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
+class SGDClassifierCV(BestScore, ClassifierMixin, BaseSGDSearch):
     """Linear classifier whose settings are chosen by cross-validation, all in one run over the rows.
 
     Every combination of a setting and a fold is a column of one weight matrix.  A row is read once per pass, and
@@ -104,6 +102,7 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
     """
 
     _serves = losses.CLASSIFIER
+    _sums = (Accuracy, OutputAccuracy)
 
     def __init__(
         self,
@@ -149,37 +148,19 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
         # class numbers, also for two classes
         return (target > 0).astype(np.int64) if target.dtype.kind == "f" else target
 
-    def _check_targets(self, estimator: Any, folds: Folds, y: np.ndarray) -> None:
-        numbers = class_numbers(estimator.classes_, y)
-        for fold, train in enumerate(folds.train):
-            counts = np.bincount(numbers[train], minlength=len(estimator.classes_))
-            if not counts.all():
-                absent = estimator.classes_[counts.argmin()]
+    def _check_classes(self, classes: np.ndarray, counts: np.ndarray) -> None:
+        for fold, of_fold in enumerate(counts):
+            if not of_fold.all():
                 raise InvalidArgumentError(
-                    f"The training rows of fold {fold} have no row of class {absent}. Use stratified folds, fewer"
-                    " folds, or more rows of the class."
+                    f"The training rows of fold {fold} have no row of class {classes[of_fold.argmin()]}. Use stratified"
+                    " folds, fewer folds, or more rows of the class."
                 )
 
-    def _fold_class_weights(self, setting: Setting, train: np.ndarray, estimator: Any, y: np.ndarray) -> np.ndarray:
+    def _fold_class_weights(self, setting: Setting, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if setting.class_weight is None:
-            return np.ones(len(estimator.classes_))
-        found = compute_class_weight(setting.class_weight, classes=estimator.classes_, y=y[train])
-        return finite_class_weight(found)
-
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        numbers = class_numbers(self._classes, y)
-        found = decision.argmax(axis=2) if decision.shape[2] > 1 else decision[:, :, 0] > 0
-        return (found == numbers[:, None]).mean(axis=0)
-
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        n_outputs = decision.shape[2]
-        if block.described.joint:
-            correct = (decision.argmax(axis=2) == y[:, None])[:, :, None]
-        elif n_outputs == 1:
-            correct = (decision > 0) == (y == 1)[:, None, None]
-        else:
-            correct = (decision > 0) == (y[:, None] == np.arange(n_outputs))[:, None, :]
-        return np.broadcast_to(correct.mean(axis=0), (decision.shape[1], n_outputs))
+            return np.ones(len(classes))
+        weights = compute_class_weight(setting.class_weight, classes=classes, y=classes, sample_weight=counts)
+        return finite_class_weight(weights)
 
     @available_if(best_has("predict_proba"))
     def predict_proba(self, X: MatrixLike) -> np.ndarray:

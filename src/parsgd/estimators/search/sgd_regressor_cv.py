@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from parsgd.estimators.linear.sgd_regressor import SGDRegressor
-from parsgd.estimators.search.column_block import ColumnBlock
-from parsgd.estimators.search.folds import Folds
+from parsgd.estimators.search.best_estimator import BestScore
+from parsgd.estimators.search.fold_scores import R2
 from parsgd.estimators.search.search_grid import Setting
 from parsgd.estimators.search.sgd_search import BaseSGDSearch
 from parsgd.estimators.validation import param_validation
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parsgd.estimators.validation.argument_types import RandomState
 
 
-class SGDRegressorCV(RegressorMixin, BaseSGDSearch):
+class SGDRegressorCV(BestScore, RegressorMixin, BaseSGDSearch):
     """Linear regression whose settings are chosen by cross-validation, all in one run over the rows.
 
     See :class:`parsgd.SGDClassifierCV`.  The score is R^2 by default.
@@ -55,6 +55,7 @@ class SGDRegressorCV(RegressorMixin, BaseSGDSearch):
     """
 
     _serves = losses.REGRESSOR
+    _sums = (R2, R2)
 
     def __init__(
         self,
@@ -95,26 +96,8 @@ class SGDRegressorCV(RegressorMixin, BaseSGDSearch):
         param_validation.check_number(self, "quantile", 0, 1, closed="neither")
         return super()._check_parameters()
 
-    def _check_targets(self, estimator: Any, folds: Folds, y: np.ndarray) -> None:
-        """Regressions fit any targets."""
+    def _check_classes(self, classes: np.ndarray, counts: np.ndarray) -> None:
+        """Regressions have no classes."""
 
-    def _fold_class_weights(self, setting: Setting, train: np.ndarray, estimator: Any, y: np.ndarray) -> np.ndarray:
+    def _fold_class_weights(self, setting: Setting, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return np.ones(0)
-
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _r2(block, decision, y)[:, 0]
-
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _r2(block, decision, y)
-
-
-def _r2(block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the coefficients of determination ``(n_models, 1)``."""
-    y = np.asarray(y, dtype=np.float64)
-    residuals = block.described.predict(decision[:, :, 0].astype(np.float64)) - y[:, None]
-    total = np.square(y - y.mean()).sum()
-    with np.errstate(all="ignore"):
-        found = 1.0 - np.square(residuals).sum(axis=0) / total
-    # of constant targets it is 1 for an exact prediction and else 0, as in scikit-learn
-    exact = ~residuals.any(axis=0)
-    return np.where(total > 0.0, found, exact.astype(np.float64))[:, None]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_random_state
 
+from parsgd.data.dataset import Dataset
 from parsgd.errors import FitInterruptedWarning, InvalidArgumentError
+from parsgd.estimators import streaming
 from parsgd.estimators.auto_select import count_threads
+from parsgd.estimators.fitted.transaction import forget
 from parsgd.estimators.linear.linear_validation import validation_rows
 from parsgd.estimators.search.best_estimator import BestEstimator
 from parsgd.estimators.search.column_block import ColumnBlock, Problem
@@ -28,9 +31,12 @@ from parsgd.estimators.search.column_search import (
     make_blocks,
     memory_bytes,
 )
-from parsgd.estimators.search.folds import Folds, make_folds
+from parsgd.estimators.search.folded_rows import FoldedArrays, SumTypes
+from parsgd.estimators.search.folded_stream import FoldedStream, check_not_on_cluster
+from parsgd.estimators.search.folds import StreamFolds, count_folds, make_folds
 from parsgd.estimators.search.search_grid import Setting, make_settings
-from parsgd.estimators.training_data import InMemoryData
+from parsgd.estimators.search.search_results import cv_results, finite_or_worst
+from parsgd.estimators.training_data import Examples, InMemoryData, StreamedData
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.divergence_check import SAMPLE_ROWS, WARN_FACTOR
 from parsgd.estimators.validation.random_states import draw_seed
@@ -41,6 +47,7 @@ from parsgd.viz.live.log_view import to_stdout
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from parsgd.data.contracts import Pose
     from parsgd.estimators.validation.argument_types import MatrixLike
     from parsgd.models.linear.linear_model import Linear
 
@@ -60,34 +67,36 @@ class BaseSGDSearch(BestEstimator):
     def _new_estimator(self) -> Any:
         """Return an estimator with the parameters that are not searched."""
 
-    @abstractmethod
-    def _check_targets(self, estimator: Any, folds: Folds, y: np.ndarray) -> None:
-        """Raise if a fold cannot be fitted or scored."""
+    # the sums of the test score, and of the score that decides early stopping
+    _sums: ClassVar[SumTypes]
 
     @abstractmethod
-    def _fold_class_weights(self, setting: Setting, train: np.ndarray, estimator: Any, y: np.ndarray) -> np.ndarray:
-        """Return the weights of the classes ``(n_classes,)`` in a fold."""
+    def _check_classes(self, classes: np.ndarray, counts: np.ndarray) -> None:
+        """Raise if a class has no training rows in a fold; ``counts (n_folds, n_classes)``."""
 
     @abstractmethod
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return accuracy or R^2 of decision values ``(n_rows, n_models, n_outputs)`` for each model."""
-
-    @abstractmethod
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the scores that decide early stopping ``(n_models, n_outputs)``."""
+    def _fold_class_weights(self, setting: Setting, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the weights of the classes ``(n_classes,)`` in a fold with ``counts (n_classes,)``."""
 
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     def fit(
-        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, groups: ArrayLike | None = None
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit all settings to all folds, and the best setting to all rows.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32.
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32.  A Dataset is read in every pass; ``cv`` is then None or a number of folds, and
+            ``scoring`` None.
         y : array-like of shape (n_rows,)
+            None for a Dataset, which has its own targets and weights.
         sample_weight : array-like of shape (n_rows,), optional
             Weights of the rows in the fits; scores are not weighted.
         groups : array-like of shape (n_rows,), optional
@@ -105,30 +114,24 @@ class BaseSGDSearch(BestEstimator):
         """
         settings = self._check_parameters()
         estimator = self._estimator()
+        if streaming.is_streamed(X):
+            self._check_stream(X, groups)
         examples = estimator._examples(X, y, sample_weight, reset=True)
-        if not isinstance(examples, InMemoryData):
-            raise InvalidArgumentError(
-                f"{type(self).__name__} needs rows in memory, because each row is in several folds. Load the rows, or"
-                " search on a sample of them."
-            )
-        self.n_features_in_ = estimator.n_features_in_
-        if hasattr(estimator, "feature_names_in_"):
-            self.feature_names_in_ = estimator.feature_names_in_
+        forget(self, "columns_", "feature_names_in_")
+        for name in ("n_features_in_", "feature_names_in_", "columns_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
         estimator._learn_classes(examples)
-        self._classes = getattr(estimator, "classes_", None)
         model, encoder = estimator._model_and_encoder(examples)
         encoded = examples.encode_targets(encoder)
-        target = self._kernel_targets(encoded.target)
-        generator = check_random_state(self.random_state)
-        cv = check_cv(self.cv, examples.y, classifier=hasattr(estimator, "classes_"))
-        # an integer seeds the split of every fold anew, as in separate fits
-        drawn_from = self.random_state if isinstance(self.random_state, Integral) else generator
-        hold_out = functools.partial(self._hold_out, estimator, encoded, drawn_from) if self.early_stopping else None
-        folds = make_folds(cv.split(examples.x, examples.y, groups), examples.n_rows, hold_out)
-        self._check_targets(estimator, folds, examples.y)
+        if isinstance(encoded, StreamedData):
+            rows = self._folded_stream(estimator, encoded)
+        else:
+            rows = self._folded_arrays(settings, estimator, encoded, groups)
+        classes = getattr(estimator, "classes_", np.zeros(0))
         problem = Problem(
             n_features=model.n_features,
-            n_classes=len(getattr(estimator, "classes_", ())),
+            n_classes=len(classes),
             n_outputs=model.n_outputs,
             dtype=model.dtype,
             sparse=model.sparse,
@@ -142,37 +145,58 @@ class BaseSGDSearch(BestEstimator):
             tracks_penalty=self.tol is not None and not self.early_stopping,
         )
         n_threads = count_threads(self.n_jobs, "threads", type(self).__name__)
-        self._check_memory(problem, settings, folds, n_threads)
-        seed = draw_seed(generator) if self.shuffle else 0
+        self._check_memory(problem, settings, rows.n_folds, n_threads)
+        counts = rows.class_counts()
+        self._check_classes(classes, counts)
         weights = {
-            number: np.stack(
-                [self._fold_class_weights(setting, train, estimator, examples.y) for train in folds.train], axis=1
-            )
+            number: np.stack([self._fold_class_weights(setting, classes, of_fold) for of_fold in counts], axis=1)
             for number, setting in enumerate(settings)
         }
-        blocks = make_blocks(problem, settings, folds, weights, n_threads)
-        source = InMemoryData(examples.x, target=target, factor=encoded.factor).source(bool(self.shuffle))
-        search = ColumnSearch(
-            blocks,
-            folds,
-            self._passes(),
-            (len(settings), folds.n_folds),
-            functools.partial(self._scores_of, settings, estimator, examples),
-            lambda block, models, rows: self._column_scores(
-                block, block.decision(models, examples.x[rows]), target[rows]
-            ),
-            to_stdout if self.verbose else lambda text: None,
-        )
-        result = search.run(source.split(1, seed)[0], seed, n_threads)
+        blocks = make_blocks(problem, settings, rows.trains, weights, n_threads)
+        shape, report = (len(settings), rows.n_folds), to_stdout if self.verbose else lambda text: None
+        result = ColumnSearch(blocks, rows, self._passes(), shape, report).run(n_threads)
         self._set_results(settings, result)
         self._set_best(settings[self.best_index_], result, estimator, X, y, sample_weight)
         return self
+
+    def _folded_arrays(
+        self, settings: list[Setting], estimator: Any, encoded: InMemoryData, groups: Any
+    ) -> FoldedArrays:
+        """Return the rows with the folds of the splitter."""
+        generator = check_random_state(self.random_state)
+        classes = getattr(estimator, "classes_", ())
+        cv = check_cv(self.cv, encoded.y, classifier=len(classes) > 0)
+        # an integer seeds the split of every fold anew, as in separate fits
+        drawn_from = self.random_state if isinstance(self.random_state, Integral) else generator
+        hold_out = functools.partial(self._hold_out, estimator, encoded, drawn_from) if self.early_stopping else None
+        folds = make_folds(cv.split(encoded.x, encoded.y, groups), encoded.n_rows, hold_out)
+        target = self._kernel_targets(encoded.target)
+        seed = draw_seed(generator) if self.shuffle else 0
+        source = InMemoryData(encoded.x, target=target, factor=encoded.factor).source(bool(self.shuffle))
+        scorer = None
+        if self.scoring is not None:
+            scorer = functools.partial(self._scores_of, settings, estimator, encoded)
+        shard = source.split(1, seed)[0]
+        return FoldedArrays(encoded.x, target, len(classes), folds, (shard, seed), self._sums, scorer)
+
+    def _folded_stream(self, estimator: Any, encoded: StreamedData) -> FoldedStream:
+        """Return the rows of a Dataset with folds by a hash."""
+        generator = check_random_state(self.random_state)
+        held_out = float(self.validation_fraction) if self.early_stopping else 0.0
+        folds = StreamFolds(count_folds(self.cv, type(self).__name__), draw_seed(generator), held_out)
+        folds.check(encoded.n_rows)
+        pose = functools.partial(_kernel_pose, encoded.encoder, self._kernel_targets)
+        source = encoded.dataset.source(pose, bool(self.shuffle))
+        seed = draw_seed(generator) if self.shuffle else 0
+        return FoldedStream(
+            encoded.dataset, source, getattr(estimator, "classes_", np.zeros(0)), folds, seed, self._sums
+        )
 
     def _kernel_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets in the kernels' form."""
         return target
 
-    def _loss_limits(self, settings: list[Setting], model: Linear, encoded: InMemoryData) -> dict[str, float]:
+    def _loss_limits(self, settings: list[Setting], model: Linear, encoded: Examples) -> dict[str, float]:
         """Return the mean losses above which a model has diverged, for losses whose gradient grows with the error."""
         y, limits = encoded.head(SAMPLE_ROWS).astype(np.float64), {}
         for name in {setting.loss for setting in settings}:
@@ -208,16 +232,11 @@ class BaseSGDSearch(BestEstimator):
         models: np.ndarray,
         rows: np.ndarray,
     ) -> np.ndarray:
-        """Return the scores of models on test rows; minus infinity for models that have diverged."""
+        """Return the scores by ``scoring`` of models on test rows; minus infinity for models that have diverged."""
         decision = block.decision(models, examples.x[rows])
         scores = np.full(len(models), -np.inf)
-        finite = np.isfinite(decision).all(axis=(0, 2)) & ~block.diverged()[models]
-        if self.scoring is None:
-            with np.errstate(all="ignore"):
-                scores[finite] = self._default_scores(block, decision[:, finite], examples.y[rows])
-            return scores
         scorer = self.scoring if callable(self.scoring) else get_scorer(self.scoring)
-        for place in np.flatnonzero(finite):
+        for place in np.flatnonzero(np.isfinite(decision).all(axis=(0, 2)) & ~block.diverged()[models]):
             fitted = self._fitted(
                 estimator, settings[block.settings[models[place]]], *block.coefficients(models[place])
             )
@@ -262,19 +281,33 @@ class BaseSGDSearch(BestEstimator):
                 " Search over one family at a time."
             )
 
-    def _check_memory(self, problem: Problem, settings: list[Setting], folds: Folds, n_threads: int) -> None:
+    def _check_stream(self, dataset: Dataset, groups: Any) -> None:
+        """Raise for what a search on a Dataset cannot do."""
+        owner = type(self).__name__
+        count_folds(self.cv, owner)
+        check_not_on_cluster(dataset, owner)
+        if groups is not None:
+            raise InvalidArgumentError(
+                f"{owner}: 'groups' must be None for a Dataset, whose rows are assigned to folds one by one. Got"
+                f" {type(groups).__name__} instead. Omit it, or load the rows."
+            )
+        if self.scoring is not None:
+            raise InvalidArgumentError(
+                f"The 'scoring' parameter of {owner} must be None for a Dataset: a scorer needs all predictions in"
+                f" memory. Got {self.scoring!r} instead. Use scoring=None, or load the rows."
+            )
+
+    def _check_memory(self, problem: Problem, settings: list[Setting], n_folds: int, n_threads: int) -> None:
         """Raise if the weights of all models need more memory than allowed."""
-        needed = memory_bytes(problem, settings, folds.n_folds, n_threads)
+        needed = memory_bytes(problem, settings, n_folds, n_threads)
         limit = available_bytes() if self.max_memory is None else float(self.max_memory)
         if self.verbose:
-            to_stdout(f"-- {len(settings)} settings x {folds.n_folds} folds: {needed / 1e6:,.1f} MB of weights")
+            to_stdout(f"-- {len(settings)} settings x {n_folds} folds: {needed / 1e6:,.1f} MB of weights")
         if needed > limit:
             counts = range(1, len(settings))
-            fit = bisect_right(
-                counts, limit, key=lambda n: memory_bytes(problem, settings[:n], folds.n_folds, n_threads)
-            )
+            fit = bisect_right(counts, limit, key=lambda n: memory_bytes(problem, settings[:n], n_folds, n_threads))
             raise InvalidArgumentError(
-                f"{len(settings)} settings with {folds.n_folds} folds need {needed / 1e6:,.0f} MB of weights, and"
+                f"{len(settings)} settings with {n_folds} folds need {needed / 1e6:,.0f} MB of weights, and"
                 f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {limit / 1e6:,.0f} MB."
                 f" {fit} settings fit with these folds. Try fewer, or raise max_memory."
             )
@@ -282,37 +315,14 @@ class BaseSGDSearch(BestEstimator):
     # -- results -------------------------------------------------------------------------------------------------------
 
     def _set_results(self, settings: list[Setting], result: SearchResult) -> None:
-        scores = np.where(np.isnan(result.scores), -np.inf, result.scores)
-        finite = np.isfinite(scores).all(axis=1)
-        means = np.where(finite, scores.mean(axis=1), -np.inf)
-        if not np.isfinite(means).any():
-            raise InvalidArgumentError(
-                "All settings diverged. Give smaller etas, larger alphas (with learning_rate='optimal'), or scale the"
-                " features."
-            )
-        # a setting that was dropped is worse than all that stayed longer
-        order = means if not result.halved_after.any() else _rank_keys(means, result.halved_after)
-        found: dict[str, Any] = {"params": [dict(setting.varied) for setting in settings]}
-        for name in self._names:
-            values = [setting.varied.get(name) for setting in settings]
-            if any(name in setting.varied for setting in settings):
-                column = np.ma.masked_all(len(settings), dtype=object)
-                column[:] = values
-                found[f"param_{name}"] = column
-        for fold in range(scores.shape[1]):
-            found[f"split{fold}_test_score"] = scores[:, fold]
-        found["mean_test_score"] = means
-        with np.errstate(invalid="ignore"):
-            found["std_test_score"] = np.where(finite, scores.std(axis=1), np.nan)
-        found["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
-        found["n_iter"] = result.n_iter.mean(axis=1)
-        if self.halving:
-            found["halved_after"] = result.halved_after
+        found, order = cv_results(settings, self._names, result)
+        if not self.halving:
+            del found["halved_after"]
         self.cv_results_: dict[str, Any] = found
-        self.scores_: np.ndarray = scores
-        self.n_splits_: int = scores.shape[1]
+        self.scores_: np.ndarray = finite_or_worst(result.scores)
+        self.n_splits_: int = self.scores_.shape[1]
         self.best_index_: int = int(np.argmax(order))
-        self.best_score_: float = float(means[self.best_index_])
+        self.best_score_: float = float(found["mean_test_score"][self.best_index_])
         self.best_params_: dict[str, Any] = dict(settings[self.best_index_].varied)
 
     def _set_best(
@@ -354,17 +364,16 @@ class BaseSGDSearch(BestEstimator):
     def _fitted(self, estimator: Any, setting: Setting, coef: np.ndarray, intercept: np.ndarray) -> Any:
         """Return an estimator with given coefficients."""
         fitted = self._estimator(setting)
-        for name in ("n_features_in_", "feature_names_in_", "classes_"):
+        for name in ("n_features_in_", "feature_names_in_", "columns_", "classes_"):
             if hasattr(estimator, name):
                 setattr(fitted, name, getattr(estimator, name))
         vars(fitted).update(fitted._coef_attributes(coef, intercept))
         return fitted
 
 
-def _rank_keys(means: np.ndarray, halved_after: np.ndarray) -> np.ndarray:
-    """Return numbers that order settings by how long they stayed, then by their mean score."""
-    stayed = np.where(halved_after == 0, np.iinfo(np.int64).max, halved_after)
-    keys = np.empty(len(means))
-    keys[np.lexsort((means, stayed))] = np.arange(len(means))
-    # a setting that diverged is never the best
-    return np.where(np.isfinite(means), keys, -1.0)
+def _kernel_pose(
+    encoder: Pose, form: Callable[[np.ndarray], np.ndarray], y: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Convert targets and weights as read to those of the columns."""
+    target, factor = encoder(y, weight)
+    return form(target), factor
