@@ -127,21 +127,24 @@ class StreamFolds:
 
     def check(self, n_rows: int) -> None:
         """Raise if a fold of ``n_rows`` rows lacks rows."""
-        sizes = np.zeros(len(self.trains), dtype=np.int64)
+        if self.n_folds > n_rows:
+            raise InvalidArgumentError(
+                f"'cv' is {self.n_folds:,}, and the stream has {n_rows:,} rows. Use fewer folds, or more rows."
+            )
+        sizes = np.zeros(2 * self.n_folds, dtype=np.int64)
         for begin in range(0, n_rows, _NUMBERS_PER_BLOCK):
             numbers = np.arange(begin, min(begin + _NUMBERS_PER_BLOCK, n_rows))
             sizes += np.bincount(self.kinds(numbers), minlength=len(sizes))
-        kinds = np.arange(len(sizes))
-        for fold in range(self.n_folds):
-            parts = {"training": self.trains[:, fold], "test": self.is_test(kinds, fold)}
-            if self.held_out:
-                parts["held-out"] = self.decides(kinds, fold)
-            for part, chosen in parts.items():
-                if not sizes[chosen].any():
-                    raise InvalidArgumentError(
-                        f"Fold {fold} of 'cv' has no {part} rows: the {n_rows:,} rows of the stream are assigned to"
-                        f" {self.n_folds} folds at random. Use fewer folds, another random_state, or more rows."
-                    )
+        kept, held_out = sizes.reshape(2, -1)
+        parts = {"training": kept.sum() - kept, "test": kept + held_out}
+        if self.held_out:
+            parts["held-out"] = held_out.sum() - held_out
+        for part, counts in parts.items():
+            if not counts.all():
+                raise InvalidArgumentError(
+                    f"Fold {counts.argmin()} of 'cv' has no {part} rows: the {n_rows:,} rows of the stream are assigned"
+                    f" to {self.n_folds:,} folds at random. Use fewer folds, another random_state, or more rows."
+                )
 
 
 def count_folds(cv: Any, owner: str) -> int:
