@@ -44,7 +44,9 @@ class ScoreSums(ABC):
 class Accuracy(ScoreSums):
     """Share of rows whose class is predicted."""
 
-    n_correct: np.ndarray | int = 0
+    def __init__(self, block: ColumnBlock, models: np.ndarray):
+        super().__init__(block, models)
+        self.n_correct: np.ndarray = np.zeros((len(models), 1), dtype=np.int64)
 
     def _add(self, decision: np.ndarray, y: np.ndarray) -> None:
         self.n_correct = self.n_correct + self._correct(decision, y).sum(axis=0)
@@ -54,7 +56,7 @@ class Accuracy(ScoreSums):
         return (found == y[:, None])[:, :, None]
 
     def scores(self) -> np.ndarray:
-        return self.n_correct / np.float64(self.n_rows)
+        return self.n_correct / self.n_rows
 
 
 class OutputAccuracy(Accuracy):
@@ -64,8 +66,8 @@ class OutputAccuracy(Accuracy):
         if self.block.described.joint:
             return super()._correct(decision, y)
         n_outputs = decision.shape[2]
-        of_output = (y == 1)[:, None] if n_outputs == 1 else y[:, None] == np.arange(n_outputs)
-        return (decision > 0) == of_output[:, None, :]
+        classes: np.ndarray = np.array([1]) if n_outputs == 1 else np.arange(n_outputs)
+        return (decision > 0) == (y[:, None] == classes)[:, None, :]
 
 
 class R2(ScoreSums):
@@ -75,9 +77,11 @@ class R2(ScoreSums):
     Algorithm for Computing Sample Variances", 1979.
     """
 
-    squares: np.ndarray | float = 0.0
-    mean: float = 0.0
-    total: float = 0.0
+    def __init__(self, block: ColumnBlock, models: np.ndarray):
+        super().__init__(block, models)
+        self.squares: np.ndarray = np.zeros(len(models))
+        self.mean: float = 0.0
+        self.total: float = 0.0
 
     def _add(self, decision: np.ndarray, y: np.ndarray) -> None:
         y = np.asarray(y, dtype=np.float64)
@@ -89,8 +93,7 @@ class R2(ScoreSums):
         self.mean += (mean - self.mean) * len(y) / n_rows
 
     def scores(self) -> np.ndarray:
-        squares = np.asarray(self.squares)
         with np.errstate(all="ignore"):
-            found = 1.0 - squares / self.total
+            found = 1.0 - self.squares / self.total
         # of constant targets it is 1 for an exact prediction and else 0, as in scikit-learn
-        return np.where(self.total > 0.0, found, (squares == 0.0).astype(np.float64))[:, None]
+        return np.where(self.total > 0.0, found, (self.squares == 0.0).astype(np.float64))[:, None]

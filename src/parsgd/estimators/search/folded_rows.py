@@ -76,7 +76,7 @@ class FoldedArrays(FoldedRows):
             yield rows, order, self.folds.kinds
 
     def test_scores(self, blocks: Sequence[ColumnBlock]) -> list[np.ndarray]:
-        found = []
+        found: list[np.ndarray] = []
         for block in blocks:
             scores = np.empty(len(block.settings))
             for fold, models in models_by_fold(block):
@@ -89,7 +89,7 @@ class FoldedArrays(FoldedRows):
         return found
 
     def held_out_scores(self, blocks: Sequence[ColumnBlock]) -> list[np.ndarray]:
-        found = []
+        found: list[np.ndarray] = []
         for block in blocks:
             scores = np.empty((len(block.settings), block.problem.n_outputs))
             for fold, models in models_by_fold(block):

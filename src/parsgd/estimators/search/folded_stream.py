@@ -66,7 +66,7 @@ class FoldedStream(FoldedRows):
         counts = np.zeros((len(self.trains), n_classes), dtype=np.int64)
         for piece in self.dataset.pieces:
             for chunk in targets_only(piece).chunks():
-                numbers = class_numbers(self.classes, chunk.y)
+                numbers = class_numbers(self.classes, np.asarray(chunk.y))
                 kinds = self.folds.kinds(np.arange(first, first + len(numbers)))
                 counts += np.bincount(kinds * n_classes + numbers, minlength=counts.size).reshape(counts.shape)
                 first += len(numbers)
@@ -97,10 +97,8 @@ class FoldedStream(FoldedRows):
             for fold, models in models_by_fold(block):
                 found.setdefault(fold, []).append((number, kind(block, models)))
         for window, (rows, _) in enumerate(self.in_order.blocks(0, 0) if found else ()):
-            x, kinds = (
-                as_matrix(rows, self.dataset.n_features),
-                self.folds.kinds(self.in_order.row_numbers(0, 0, window)),
-            )
+            x = as_matrix(rows, self.dataset.n_features)
+            kinds = self.folds.kinds(self.in_order.row_numbers(0, 0, window))
             for fold, of_fold in found.items():
                 numbers = np.flatnonzero(chosen(kinds, fold))
                 for _, sums in of_fold:

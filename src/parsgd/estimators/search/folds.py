@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,9 @@ def make_folds(
     ``hold_out`` splits the training rows of a fold into those that are trained on and those that decide when it stops.
     Folds may overlap and may leave rows out.
     """
-    train, test, held_out = [], [], []
+    train: list[np.ndarray] = []
+    test: list[np.ndarray] = []
+    held_out: list[np.ndarray] = []
     for fold, (train_rows, test_rows) in enumerate(splits):
         numbers = [np.sort(_row_numbers(rows, n_rows)) for rows in (train_rows, test_rows)]
         for rows, part in zip(numbers, ("training", "test"), strict=True):
@@ -151,7 +152,7 @@ def count_folds(cv: Any, owner: str) -> int:
     """Return the number of folds of a stream; raise unless ``cv`` is None or an int of 2 or more."""
     if cv is None:
         return _DEFAULT_FOLDS
-    if isinstance(cv, Integral) and not isinstance(cv, bool) and cv >= 2:
+    if not isinstance(cv, bool) and isinstance(cv, (int, np.integer)) and cv >= 2:
         return int(cv)
     raise InvalidArgumentError(
         f"The 'cv' parameter of {owner} must be None or an int of 2 or more for a Dataset, whose rows are assigned to"

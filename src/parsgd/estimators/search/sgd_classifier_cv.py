@@ -48,9 +48,10 @@ class SGDClassifierCV(BestScore, ClassifierMixin, BaseSGDSearch):
     learning_rate : {"adagrad", "optimal", "constant", "invscaling", "adaptive"}, default="adagrad"
         Schedule of all settings.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn; None: 5 stratified folds.  Folds may overlap and leave rows out.
+        Folds, as in scikit-learn; None: 5 stratified folds.  Folds may overlap and leave rows out.  For a Dataset a
+        number of folds: a hash of the number of a row decides its fold.
     scoring : str, callable or None, default=None
-        Scorer of scikit-learn; None: accuracy.  Scores are not weighted.
+        Scorer of scikit-learn; None: accuracy.  Scores are not weighted.  For a Dataset None.
     max_iter, tol, n_iter_no_change, early_stopping, validation_fraction, shuffle, power_t, fit_intercept, epsilon :
         As in :class:`parsgd.SGDClassifier`, for every setting; ``max_iter`` is 20 by default.
     halving : bool, default=False
@@ -80,6 +81,8 @@ class SGDClassifierCV(BestScore, ClassifierMixin, BaseSGDSearch):
         Fitted to all rows.
     coef_, intercept_, classes_, n_iter_ :
         Those of ``best_estimator_``.
+    columns_ : Encoder
+        Columns of a Dataset with columns.
 
     Notes
     -----
