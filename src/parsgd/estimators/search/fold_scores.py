@@ -9,7 +9,7 @@ import numpy as np
 from parsgd.estimators.search.column_block import ColumnBlock
 
 
-class ScoreSums(ABC):
+class RunningScore(ABC):
     """Sums for the scores of ``models`` of a block.
 
     :meth:`add` takes decision values ``(n_rows, n_models, n_outputs)`` and targets ``(n_rows,)``: class numbers, or
@@ -41,7 +41,7 @@ class ScoreSums(ABC):
         return np.where(self.finite & ~self.block.diverged()[self.models], self.scores()[:, 0], -np.inf)
 
 
-class Accuracy(ScoreSums):
+class Accuracy(RunningScore):
     """Share of rows whose class is predicted."""
 
     def __init__(self, block: ColumnBlock, models: np.ndarray):
@@ -70,7 +70,7 @@ class OutputAccuracy(Accuracy):
         return (decision > 0) == (y[:, None] == classes)[:, None, :]
 
 
-class R2(ScoreSums):
+class R2(RunningScore):
     """Coefficient of determination ``1 - sum (y - prediction)^2 / sum (y - mean y)^2``.
 
     The second sum is merged from those of the blocks: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise

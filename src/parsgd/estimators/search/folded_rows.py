@@ -10,11 +10,11 @@ import numpy as np
 
 from parsgd.core import Rows, Shard
 from parsgd.estimators.search.column_block import ColumnBlock
-from parsgd.estimators.search.fold_scores import ScoreSums
+from parsgd.estimators.search.fold_scores import RunningScore
 from parsgd.estimators.search.folds import Folds
 
 # The sums of the test score, and of the score that decides when a fit stops.
-SumTypes = tuple[type[ScoreSums], type[ScoreSums]]
+SumTypes = tuple[type[RunningScore], type[RunningScore]]
 # Block, models, row numbers -> scores (n_models,).
 Scorer = Callable[[ColumnBlock, np.ndarray, np.ndarray], np.ndarray]
 
@@ -97,7 +97,7 @@ class FoldedArrays(FoldedRows):
             found.append(scores.ravel())
         return found
 
-    def _sums(self, kind: type[ScoreSums], block: ColumnBlock, models: np.ndarray, rows: np.ndarray) -> ScoreSums:
+    def _sums(self, kind: type[RunningScore], block: ColumnBlock, models: np.ndarray, rows: np.ndarray) -> RunningScore:
         sums = kind(block, models)
         sums.add(block.decision(models, self.x[rows]), self.numbers[rows])
         return sums

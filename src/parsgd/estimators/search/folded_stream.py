@@ -15,7 +15,7 @@ from parsgd.data.sources.streaming_source import StreamingSource
 from parsgd.data.targets import targets_only
 from parsgd.errors import InvalidArgumentError
 from parsgd.estimators.search.column_block import ColumnBlock
-from parsgd.estimators.search.fold_scores import ScoreSums
+from parsgd.estimators.search.fold_scores import RunningScore
 from parsgd.estimators.search.folded_rows import FoldedRows, SumTypes, models_by_fold
 from parsgd.estimators.search.folds import StreamFolds
 from parsgd.estimators.target_encoders import class_numbers
@@ -89,10 +89,10 @@ class FoldedStream(FoldedRows):
         return [scores.ravel() for scores in found]
 
     def _sums(
-        self, blocks: Sequence[ColumnBlock], kind: type[ScoreSums], chosen: Callable[[np.ndarray, int], np.ndarray]
-    ) -> list[tuple[int, ScoreSums]]:
+        self, blocks: Sequence[ColumnBlock], kind: type[RunningScore], chosen: Callable[[np.ndarray, int], np.ndarray]
+    ) -> list[tuple[int, RunningScore]]:
         """Return the sums of the models of each block and fold over its ``chosen`` rows, with the block's number."""
-        found: dict[int, list[tuple[int, ScoreSums]]] = {}
+        found: dict[int, list[tuple[int, RunningScore]]] = {}
         for number, block in enumerate(blocks):
             for fold, models in models_by_fold(block):
                 found.setdefault(fold, []).append((number, kind(block, models)))

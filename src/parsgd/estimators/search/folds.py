@@ -98,7 +98,7 @@ class StreamFolds:
     tested in it, too.  They are held out of the training of the others, and decide when these stop.
 
     >>> StreamFolds(3, seed=0).kinds(np.arange(8))
-    array([0, 2, 2, 0, 1, 0, 1, 0], dtype=int32)
+    array([0, 1, 0, 2, 2, 1, 2, 2], dtype=int32)
     """
 
     n_folds: int
