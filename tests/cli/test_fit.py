@@ -315,6 +315,22 @@ def test_tuning_fits_the_best_setting_and_the_report_shows_all(model, data, argu
     assert report["scores"].get("accuracy", report["scores"].get("r2", 0.0)) > 0.4
 
 
+@pytest.mark.parametrize("model", ["sgd-classifier", "sgd-regressor"])
+def test_tuning_reads_streams(model, cli, tmp_path):
+    path, out = tmp_path / "rows.csv", tmp_path / "model.parsgd"
+    X = np.random.default_rng(0).standard_normal((400, 4)).round(3)
+    y = X @ [1.0, 2.0, 3.0, 4.0] * 100
+    answers = np.where(y > 0, "yes", "no") if model == "sgd-classifier" else y
+    lines = [",".join(map(str, [*row, answer])) for row, answer in zip(X.tolist(), answers.tolist(), strict=True)]
+    path.write_text("\n".join(["a,b,c,d,y", *lines]) + "\n")
+    done = cli("fit", path, "--model", model, "--target", "y", "--tune", "--stream", "--out", out, "--json")
+    report = json.loads(done.stdout)
+    assert len(report["tuned"]) == 25
+    assert max(report["tuned"].values()) > 0.9
+    best = max(report["tuned"], key=report["tuned"].get)
+    assert f"eta0={parsgd.load(out).eta0:.4g}" in best
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
