@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from optimal_time_runs import (
     CONDITION,
     DIMENSIONS,
-    MOST,
+    LIMITS,
     NOISE,
     POOLS,
     RATES,
@@ -57,21 +57,23 @@ This page compares the time of asynchronous algorithms with the lower bounds of 
 - **Goal**: `E |grad f|^2 <= epsilon` with `L Delta / epsilon = {condition:g}`. The expectation is the mean of {n_seeds}
   seeds over the last {window:.0%} of the time.
 - **Workers**: worker i needs `tau_i` seconds per gradient. There are 32 workers, except where stated. "equal": 1.
-  "linear": i. "one slow": 31 with 1, one with 100. "heavy-tailed": the quantiles of a Pareto distribution with exponent
-  1, from 1 to 64. "1,000 workers": the root of i. "random times": mean 1 for all, with the standard deviation {jitter:g}
-  of the logarithm, drawn for each gradient. The clock is virtual, and messages take no time.
-- **Different rows**: the gradients of worker i have a mean of their own. The means of all workers sum to the gradient of
-  the whole. Slow workers differ from fast ones in the same direction.
+  "linear": i. "one slow": 31 with 1, one with 100. "heavy-tailed": the quantiles of a Pareto distribution with
+  exponent 1, from 1 to 64. "1,000 workers": the root of i. "random times": mean 1 for all, with the standard deviation
+  {jitter:g} of the logarithm, drawn for each gradient. The clock is virtual, and messages take no time.
+- **Different rows**: the gradients of worker i have a mean of their own. The means of all workers sum to the gradient
+  of the whole. Slow workers differ from fast ones in the same direction.
 - **Rate**: the best of {rates}, a factor of 2 apart, for each algorithm and pool, chosen on another seed. `batch`,
-  `max_delay` and `m` are those of the theory: {batch} gradients, {batch}, and the m with the least bound; `auto` measures.
+  `max_delay` and `m` are those of the theory: {batch} gradients, {batch}, and the m with the least bound. `auto`
+  measures them.
 - **Lower bounds**, without their constants: for equal rows
   `min_m (1/m sum_(i <= m) 1/tau_i)^-1 (L Delta / epsilon + sigma^2 L Delta / (m epsilon^2))`, and for different rows
   `tau_n L Delta / epsilon + (1/n sum_i tau_i) sigma^2 L Delta / (n epsilon^2)`.
 
-The first table of each kind has the time to the goal divided by the formula of the lower bound. An optimal algorithm has
-nearly the same figure in each column, whatever the speeds. The second table has the time divided by the formula of the
-algorithm's own bound: what theory promises it. `missed`: not at the goal in {most:g} times the formula. A star: the best
-rate is the smallest or the largest one.
+The first table of each kind has the time to the goal divided by the formula of the lower bound. An optimal algorithm
+has nearly the same figure in each column, whatever the speeds. The second table has the time divided by the formula of
+the algorithm's own bound: what theory promises it. The figures are below 1, because a quadratic is easier than the
+worst smooth function. `missed`: not at the goal in {most:g} times the formula. A star: the best rate is the smallest
+or the largest one.
 
 {about}
 
@@ -170,7 +172,7 @@ def page(entries: dict[str, dict], reading: str = "") -> str:
         jitter=POOLS["random times"],
         rates=len(RATES),
         batch=math.ceil(NOISE),
-        most=MOST,
+        most=LIMITS[-1],
         about="\n".join(sorted({each.about["text"] for each in found})),
         lower=table_of(equal, "over_lower_bound") if equal else NOTHING,
         own=table_of(equal, "over_own_bound") if equal else NOTHING,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -24,13 +25,13 @@ from parsgd.training.loop import fit
 
 DIMENSIONS, N_ROWS = 20, 200_000
 # L Delta / epsilon and sigma^2 / epsilon, with L = Delta = 1
-CONDITION, NOISE = 20.0, 32.0
+CONDITION, NOISE = 100.0, 32.0
 EPSILON = 1.0 / CONDITION
 VARIANCE = NOISE * EPSILON
-RATES = tuple(2.0**-power for power in range(9))
+RATES = tuple(2.0**-power for power in range(10))
 TUNING_SEEDS, SEEDS = (0,), (1, 2, 3)
-# a fit ends after this multiple of the lower bound's formula
-MOST = 400.0
+# a fit ends after this multiple of the lower bound's formula; longer ones are made if no rate is at the goal before
+LIMITS = (0.3, 1.0, 4.0, 20.0)
 # E |grad f|^2 is the mean of the seeds over windows of this fraction of the time so far
 WINDOW = 0.1
 HETEROGENEITY = 3.0
@@ -228,10 +229,8 @@ def path(
     engine = _Engine(speeds=tuple(1.0 / tau), rate=1.0, jitter=jitter, seed=seed)
     watched = _Watched(algorithm, engine, heterogeneous, most)
     rows = _rows(seed, len(tau), heterogeneous)
-    try:
+    with suppress(_Stop, DivergedError):
         fit(NoisyQuadratic(rate), watched, engine, rows, n_workers=len(tau), seed=seed + 1, max_epochs=50)
-    except (_Stop, DivergedError):
-        pass
     return Path(np.array(watched.times), np.array(watched.squares))
 
 
@@ -279,14 +278,17 @@ def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: b
     found = Readings(name, heterogeneous, len(tau), bound)
     for label, algorithm in algorithms(tau).items():
         least, best = math.inf, RATES[0]
-        limit = (10.0 if quick else MOST) * bound
-        for rate in RATES[2:4] if quick else RATES:
-            # twice the best so far changes no choice
-            most = min(limit, 1.5 * least)
-            at = time_to([path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in TUNING_SEEDS], most)
-            if at < least:
-                least, best = at, rate
-        most = min(limit, 4.0 * least)
+        for limit in LIMITS:
+            for rate in RATES[2:4] if quick else RATES:
+                # the rest of a fit that is slower than the best one changes no choice
+                most = min(limit * bound, 1.5 * least)
+                paths = [path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in TUNING_SEEDS]
+                at = time_to(paths, most)
+                if at < least:
+                    least, best = at, rate
+            if math.isfinite(least):
+                break
+        most = min(LIMITS[-1] * bound, 4.0 * least)
         at = time_to([path(algorithm, tau, jitter, best, seed, heterogeneous, most) for seed in SEEDS], most)
         own = own_bound(label, tau, heterogeneous)
         reached = math.isfinite(at)
