@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from parsgd import AsyncSGD, Malenia, MSync, Rennala, Ringleader, Ringmaster, Simulated
 from parsgd.core import DenseRows, PlainModel, Rows, Totals
@@ -28,10 +29,10 @@ DIMENSIONS, N_ROWS = 20, 200_000
 CONDITION, NOISE = 100.0, 32.0
 EPSILON = 1.0 / CONDITION
 VARIANCE = NOISE * EPSILON
-RATES = tuple(2.0**-power for power in range(10))
+N_RATES = 10
 TUNING_SEEDS, SEEDS = (0,), (1, 2, 3)
 # a fit ends after this multiple of the lower bound's formula; longer ones are made if no rate is at the goal before
-LIMITS = (0.3, 1.0, 4.0, 20.0)
+LIMITS, LIMITS_DIFFERENT = (0.3, 1.0, 4.0, 20.0), (0.3, 1.0)
 # E |grad f|^2 is the mean of the seeds over windows of this fraction of the time so far
 WINDOW = 0.1
 HETEROGENEITY = 3.0
@@ -91,13 +92,17 @@ def own_bound(name: str, tau: np.ndarray, heterogeneous: bool) -> float:
     return float(n / np.sum(1.0 / tau) * bracket)
 
 
-def algorithms(tau: np.ndarray) -> dict[str, Any]:
-    """Return the algorithms, with the parameters of the theory where they have one."""
+def algorithms(tau: np.ndarray, jitter: float = 0.0) -> dict[str, Any]:
+    """Return the algorithms, with the parameters of the theory where they have one.
+
+    With random times ``m`` is the best one for the quantiles of their distribution.
+    """
     n, batch = len(tau), math.ceil(NOISE)
+    m = best_m(np.sort(tau * np.exp(jitter * norm.ppf((np.arange(n) + 0.5) / n) - 0.5 * jitter**2)))
     return {
         "wait for all": MSync(1.0, 1),
-        "m fastest": MSync(best_m(tau), 1),
-        "m fastest, stops": MSync(best_m(tau), 1, stops=True),
+        "m fastest": MSync(m, 1),
+        "m fastest, stops": MSync(m, 1, stops=True),
         "asynchronous": AsyncSGD(1, "constant"),
         "asynchronous, adaptive": AsyncSGD(1),
         "Rennala": Rennala(batch, 1),
@@ -270,16 +275,23 @@ class Readings:
     rows: list[Row] = field(default_factory=list)
 
 
+def rates(n_workers: int) -> tuple[float, ...]:
+    """Return the rates that are tried: smaller ones for more workers, whose gradients are older."""
+    first = 2 if n_workers > 100 else 0
+    return tuple(2.0**-power for power in range(first, first + N_RATES))
+
+
 def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: bool = False) -> Readings:
     """Tune the rate of every algorithm on one seed, and measure it on others."""
     tau, jitter = pool(name), POOLS[name]
     tau = tau[:4] if quick else tau
-    bound = lower_bound(tau, heterogeneous)
+    bound, tried = lower_bound(tau, heterogeneous), rates(len(tau))
+    limits = LIMITS_DIFFERENT if heterogeneous else LIMITS
     found = Readings(name, heterogeneous, len(tau), bound)
-    for label, algorithm in algorithms(tau).items():
-        least, best = math.inf, RATES[0]
-        for limit in LIMITS:
-            for rate in RATES[2:4] if quick else RATES:
+    for label, algorithm in algorithms(tau, jitter).items():
+        least, best = math.inf, tried[0]
+        for limit in limits:
+            for rate in tried[2:4] if quick else tried:
                 # the rest of a fit that is slower than the best one changes no choice
                 most = min(limit * bound, 1.5 * least)
                 paths = [path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in TUNING_SEEDS]
@@ -288,14 +300,14 @@ def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: b
                     least, best = at, rate
             if math.isfinite(least):
                 break
-        most = min(LIMITS[-1] * bound, 4.0 * least)
+        most = min(limits[-1] * bound, 4.0 * least)
         at = time_to([path(algorithm, tau, jitter, best, seed, heterogeneous, most) for seed in SEEDS], most)
         own = own_bound(label, tau, heterogeneous)
         reached = math.isfinite(at)
         row = Row(
             label,
             best,
-            best in (RATES[0], RATES[-1]),
+            best in (tried[0], tried[-1]),
             at if reached else None,
             at / bound if reached else None,
             at / own if reached and math.isfinite(own) else None,

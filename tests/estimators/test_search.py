@@ -329,7 +329,12 @@ def test_ctrl_c_keeps_the_best_so_far(monkeypatch):
         ({"cv": [([0, 0, 1], [2])]}, "a row twice"),
         ({"cv": [(np.flatnonzero(CANCER[1] == 0), [0, 1])]}, "fold 0 have no row of class 1"),
         ({"cv": []}, "no folds"),
-        ({"max_memory": 5000.0}, r"need .* MB of weights, and max_memory allows .* [12] settings fit"),
+        (
+            {"alphas": [0.1**k for k in range(6)], "max_memory": 30_000.0},
+            # 32 columns are the smallest block
+            r"12 settings with 5 folds need 0.0461 MB of weights, and max_memory allows 0.03 MB. 6 settings fit",
+        ),
+        ({"max_memory": 5000.0}, "0 settings fit"),
     ],
 )
 def test_bad_input_is_refused_before_work(monkeypatch, arguments, message):

@@ -274,8 +274,8 @@ class BaseSGDSearch(BestEstimator):
                 counts, limit, key=lambda n: memory_bytes(problem, settings[:n], folds.n_folds, n_threads)
             )
             raise InvalidArgumentError(
-                f"{len(settings)} settings with {folds.n_folds} folds need {needed / 1e6:,.0f} MB of weights, and"
-                f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {limit / 1e6:,.0f} MB."
+                f"{len(settings)} settings with {folds.n_folds} folds need {_megabytes(needed)} MB of weights, and"
+                f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {_megabytes(limit)} MB."
                 f" {fit} settings fit with these folds. Try fewer, or raise max_memory."
             )
 
@@ -368,3 +368,12 @@ def _rank_keys(means: np.ndarray, halved_after: np.ndarray) -> np.ndarray:
     keys[np.lexsort((means, stayed))] = np.arange(len(means))
     # a setting that diverged is never the best
     return np.where(np.isfinite(means), keys, -1.0)
+
+
+def _megabytes(n_bytes: float) -> str:
+    """Return megabytes with at least three digits.
+
+    >>> _megabytes(15_360), _megabytes(2.5e9)
+    ('0.0154', '2,500')
+    """
+    return f"{n_bytes / 1e6:,.0f}" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g}"
