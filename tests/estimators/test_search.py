@@ -12,7 +12,6 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-import parsgd
 from parsgd import SGDClassifier, SGDClassifierCV, SGDRegressor, SGDRegressorCV
 from parsgd.errors import FitInterruptedWarning, InvalidArgumentError
 from parsgd.estimators.search import column_search
@@ -344,14 +343,6 @@ def test_bad_input_is_refused_before_work(monkeypatch, arguments, message):
     monkeypatch.setattr(ColumnBlock, "run", worked)
     with pytest.raises(ValueError, match=message):
         SGDClassifierCV(**{**GRID, "max_iter": 2, **arguments}).fit(*CANCER)
-
-
-def test_streamed_data_are_refused(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_text("a,b,y\n" + "1,2,0\n2,1,1\n" * 50)
-    dataset = parsgd.open_dataset(path, target="y")
-    with pytest.raises(InvalidArgumentError, match="needs rows in memory"):
-        SGDClassifierCV(**GRID).fit(dataset, None)
 
 
 def test_shuffle_split_and_regressor():

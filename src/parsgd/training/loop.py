@@ -124,8 +124,8 @@ def fit(
     progress.notify(loop.history[-1]["loss"], done=True)
     if traits.message == "gradient" and loop.schedule_step == schedule_step and outcome is not Outcome.INTERRUPTED:
         warn(
-            f"The fit made no step: algorithm={algorithm.name!r} collected too few gradients in {max_epochs} passes. Use"
-            " a smaller batch_size, fewer workers or more passes.",
+            f"The fit made no step: algorithm={algorithm.name!r} collected too few gradients in {max_epochs} passes."
+            " Use a smaller batch_size, fewer workers or more passes.",
             NoStepsWarning,
         )
     warn_diverged(outcome, loop.epochs)

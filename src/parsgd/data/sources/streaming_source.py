@@ -13,7 +13,7 @@ import functools
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 
@@ -158,6 +158,22 @@ class StreamingShard(Shard):
             yield RowBlock(window.rows(), self._order(WindowIndex(seed, epoch, number))[passed:])
             start = (number + 1) * self.shuffle_buffer_rows
 
+    def row_numbers(self, seed: int, epoch: int, start: int) -> np.ndarray:
+        """Return the numbers, in stored order, of the rows in the window of visit ``start``.
+
+        The order in which they are visited is that of the block.
+        """
+        first = start // self.shuffle_buffer_rows * self.shuffle_buffer_rows
+        stop = min(first + self.shuffle_buffer_rows, self._stored)
+        begins = np.cumsum([0, *(span.n_rows for span in self.spans)])
+        found, at = [np.empty(0, dtype=np.int64)], 0
+        for number in self._piece_order(seed, epoch):
+            n_rows = self.spans[number].n_rows
+            inside = np.arange(max(first - at, 0), min(stop - at, n_rows), dtype=np.int64)
+            found.append(begins[number] + inside)
+            at += n_rows
+        return np.concatenate(found)
+
     def futures(self) -> list[Any]:
         """Return the Dask futures that the shard needs (``Piece.futures``)."""
         return [future for span in self.spans for future in span.piece.futures()]
@@ -214,10 +230,13 @@ class StreamingShard(Shard):
             epoch += 1
 
     def _pieces(self, seed: int, epoch: int) -> Sequence[RowSpan]:
+        return [self.spans[number] for number in self._piece_order(seed, epoch)]
+
+    def _piece_order(self, seed: int, epoch: int) -> list[int]:
+        """Return the numbers of the pieces in the order of an epoch."""
         if not self.source.shuffle or self._one_window:
-            return self.spans
-        order = np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans))
-        return [self.spans[int(number)] for number in order]
+            return list(range(len(self.spans)))
+        return np.random.default_rng((seed, epoch, _PIECE_SEED)).permutation(len(self.spans)).tolist()
 
     def _size(self, place: WindowIndex) -> int:
         return min(self.shuffle_buffer_rows, self._stored - place.number * self.shuffle_buffer_rows)
@@ -230,3 +249,8 @@ class StreamingShard(Shard):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None, "_last_order": None}
+
+
+def is_streaming(shard: Shard) -> TypeGuard[StreamingShard]:
+    """Return True if the shard yields windows of its rows."""
+    return isinstance(shard, StreamingShard)

@@ -30,7 +30,7 @@ _FEWEST = 2
 _STANDARD_ERRORS = 4.0
 
 # decision (n_rows, n_models, n_outputs), row numbers -> scores (n_models,)
-Scorer = Callable[[ColumnBlock, np.ndarray, np.ndarray], np.ndarray]
+Scorer = Callable[[ColumnBlock, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,11 @@ def memory_bytes(problem: Problem, settings: Sequence[Setting], n_folds: int, n_
 
 
 class ColumnSearch:
-    """Trains blocks of columns over the same rows; ``score_test`` and ``score_held_out`` score models of one fold."""
+    """Trains blocks of columns over the same rows.
+
+    ``score_test`` returns scores ``(n_models,)`` on the test rows of each model's fold, and ``score_held_out`` those
+    that decide early stopping ``(n_models, n_outputs)``.
+    """
 
     def __init__(
         self,
@@ -161,8 +165,11 @@ class ColumnSearch:
         return self.result
 
     def _one_pass(self, pool: ThreadPoolExecutor, shard: Shard, seed: int, epoch: int) -> None:
+        visited = 0
         for rows, order in shard.blocks(seed, epoch):
-            futures = [pool.submit(self._visit, block, rows, order) for block in self.blocks]
+            kinds = self.folds.kinds_of(shard, seed, epoch, visited)
+            visited += len(order)
+            futures = [pool.submit(self._visit, block, rows, order, kinds) for block in self.blocks]
             try:
                 for future in futures:
                     future.result()
@@ -171,13 +178,13 @@ class ColumnSearch:
                 if any(not future.done() for future in futures):
                     self.stopped.set()
 
-    def _visit(self, block: ColumnBlock, rows: Rows, order: np.ndarray) -> None:
+    def _visit(self, block: ColumnBlock, rows: Rows, order: np.ndarray, kinds: np.ndarray) -> None:
         n_values = max(len(rows.x.data) // max(len(rows.y), 1), 1) * block.state.shape[1]
         step = max(_VALUES_PER_CALL // n_values, 1)
         for start in range(0, len(order), step):
             if self.stopped.is_set():
                 return
-            block.run(rows, order, start, min(start + step, len(order)), self.folds.kinds)
+            block.run(rows, order, start, min(start + step, len(order)), kinds)
 
     def _end_pass(self, done: int) -> None:
         """Apply the stopping rule, and end the models that have converged."""
@@ -193,11 +200,7 @@ class ColumnSearch:
                 self._finish(block, np.flatnonzero(converged), done)
 
     def _held_out_scores(self, block: ColumnBlock) -> np.ndarray:
-        scores = np.zeros(block.n_columns)
-        for fold in np.unique(block.folds):
-            models = np.flatnonzero(block.folds == fold)
-            scores[block.columns_of(models)] = self.score_held_out(block, models, self.folds.held_out[fold]).ravel()
-        return scores
+        return self.score_held_out(block, np.arange(len(block.settings))).ravel()
 
     def _halve(self, n_left: int, done: int) -> None:
         """Drop settings that are not among the best ``n_left``, ended ones included, and are clearly worse."""
@@ -218,9 +221,7 @@ class ColumnSearch:
 
     def _score(self, block: ColumnBlock, models: np.ndarray, scores: np.ndarray) -> None:
         """Store the scores of models on the test rows of their folds."""
-        for fold in np.unique(block.folds[models]):
-            of_fold = models[block.folds[models] == fold]
-            scores[block.settings[of_fold], fold] = self.score_test(block, of_fold, self.folds.test[fold])
+        scores[block.settings[models], block.folds[models]] = self.score_test(block, models)
 
     def _finish(self, block: ColumnBlock, models: np.ndarray, done: int) -> None:
         """Store scores and coefficients of models, and drop them from their block."""
@@ -267,3 +268,12 @@ def available_bytes() -> float:
         return next(1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError):
         return np.inf
+
+
+def megabytes(n_bytes: float) -> str:
+    """Return megabytes with at least three digits.
+
+    >>> megabytes(15_360), megabytes(2.5e9)
+    ('0.0154', '2,500')
+    """
+    return f"{n_bytes / 1e6:,.0f}" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g}"

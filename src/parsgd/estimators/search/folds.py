@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parsgd.core import Shard
+from parsgd.data.sources.streaming_source import is_streaming
 from parsgd.errors import InvalidArgumentError
 
 
@@ -27,6 +29,10 @@ class Folds:
     @property
     def n_folds(self) -> int:
         return len(self.train)
+
+    def kinds_of(self, shard: Shard, seed: int, epoch: int, visited: int) -> np.ndarray:
+        """Return the kinds of the rows of the block that follows after ``visited`` visits of an epoch."""
+        return self.kinds[shard.row_numbers(seed, epoch, visited)] if is_streaming(shard) else self.kinds
 
 
 def make_folds(

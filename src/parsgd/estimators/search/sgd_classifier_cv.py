@@ -166,12 +166,13 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
         found = compute_class_weight(setting.class_weight, classes=estimator.classes_, y=y[train])
         return finite_class_weight(found)
 
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        numbers = class_numbers(self._classes, y)
+    def _sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the numbers of rows of the right class."""
         found = decision.argmax(axis=2) if decision.shape[2] > 1 else decision[:, :, 0] > 0
-        return (found == numbers[:, None]).mean(axis=0)
+        return (found == y[:, None]).sum(axis=0)[:, None]
 
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _column_sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the numbers of rows that each output decides rightly; of a joint loss, the rows of the right class."""
         n_outputs = decision.shape[2]
         if block.described.joint:
             correct = (decision.argmax(axis=2) == y[:, None])[:, :, None]
@@ -179,7 +180,10 @@ class SGDClassifierCV(ClassifierMixin, BaseSGDSearch):
             correct = (decision > 0) == (y == 1)[:, None, None]
         else:
             correct = (decision > 0) == (y[:, None] == np.arange(n_outputs))[:, None, :]
-        return np.broadcast_to(correct.mean(axis=0), (decision.shape[1], n_outputs))
+        return np.broadcast_to(correct.sum(axis=0), (decision.shape[1], n_outputs))
+
+    def _scores_from(self, sums: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return sums / len(y)
 
     @available_if(best_has("predict_proba"))
     def predict_proba(self, X: MatrixLike) -> np.ndarray:

@@ -12,6 +12,7 @@ from parsgd.estimators.linear.sgd_regressor import SGDRegressor
 from parsgd.estimators.search.column_block import ColumnBlock
 from parsgd.estimators.search.folds import Folds
 from parsgd.estimators.search.search_grid import Setting
+from parsgd.estimators.search.search_rows import SearchRows
 from parsgd.estimators.search.sgd_search import BaseSGDSearch
 from parsgd.estimators.validation import param_validation
 from parsgd.kernels import losses
@@ -101,20 +102,23 @@ class SGDRegressorCV(RegressorMixin, BaseSGDSearch):
     def _fold_class_weights(self, setting: Setting, train: np.ndarray, estimator: Any, y: np.ndarray) -> np.ndarray:
         return np.ones(0)
 
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _r2(block, decision, y)[:, 0]
+    def _score_targets(self, rows: SearchRows) -> np.ndarray:
+        # in float64, also with rows in float32
+        return rows.labels
 
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _r2(block, decision, y)
+    def _sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the sums of squared residuals."""
+        residuals = block.described.predict(decision[:, :, 0].astype(np.float64)) - y.astype(np.float64)[:, None]
+        return np.square(residuals).sum(axis=0)[:, None]
 
+    def _column_sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return self._sums(block, decision, y)
 
-def _r2(block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the coefficients of determination ``(n_models, 1)``."""
-    y = np.asarray(y, dtype=np.float64)
-    residuals = block.described.predict(decision[:, :, 0].astype(np.float64)) - y[:, None]
-    total = np.square(y - y.mean()).sum()
-    with np.errstate(all="ignore"):
-        found = 1.0 - np.square(residuals).sum(axis=0) / total
-    # of constant targets it is 1 for an exact prediction and else 0, as in scikit-learn
-    exact = ~residuals.any(axis=0)
-    return np.where(total > 0.0, found, exact.astype(np.float64))[:, None]
+    def _scores_from(self, sums: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the coefficients of determination."""
+        y = np.asarray(y, dtype=np.float64)
+        total = np.square(y - y.mean()).sum()
+        with np.errstate(all="ignore"):
+            found = 1.0 - sums / total
+        # of constant targets it is 1 for an exact prediction and else 0, as in scikit-learn
+        return np.where(total > 0.0, found, (sums == 0.0).astype(np.float64))

@@ -26,11 +26,14 @@ from parsgd.estimators.search.column_search import (
     SearchResult,
     available_bytes,
     make_blocks,
+    megabytes,
     memory_bytes,
 )
 from parsgd.estimators.search.folds import Folds, make_folds
 from parsgd.estimators.search.search_grid import Setting, make_settings
-from parsgd.estimators.training_data import InMemoryData
+from parsgd.estimators.search.search_rows import SearchRows, encode_rows
+from parsgd.estimators.search.search_scores import rank_keys, summed
+from parsgd.estimators.training_data import InMemoryData, StreamedData
 from parsgd.estimators.validation import param_validation
 from parsgd.estimators.validation.divergence_check import SAMPLE_ROWS, WARN_FACTOR
 from parsgd.estimators.validation.random_states import draw_seed
@@ -41,6 +44,7 @@ from parsgd.viz.live.log_view import to_stdout
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from parsgd.data.dataset import Dataset
     from parsgd.estimators.validation.argument_types import MatrixLike
     from parsgd.models.linear.linear_model import Linear
 
@@ -69,25 +73,35 @@ class BaseSGDSearch(BestEstimator):
         """Return the weights of the classes ``(n_classes,)`` in a fold."""
 
     @abstractmethod
-    def _default_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return accuracy or R^2 of decision values ``(n_rows, n_models, n_outputs)`` for each model."""
+    def _sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return sums ``(n_models, 1)`` over rows with decision values ``(n_rows, n_models, n_outputs)``."""
 
     @abstractmethod
-    def _column_scores(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the scores that decide early stopping ``(n_models, n_outputs)``."""
+    def _column_sums(self, block: ColumnBlock, decision: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return sums ``(n_models, n_outputs)`` for the scores that decide early stopping."""
+
+    @abstractmethod
+    def _scores_from(self, sums: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return accuracies or R^2 from the sums over all rows with the targets ``y``."""
 
     # -- fitting -------------------------------------------------------------------------------------------------------
 
     def fit(
-        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, groups: ArrayLike | None = None
+        self,
+        X: MatrixLike | Dataset,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit all settings to all folds, and the best setting to all rows.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_rows, n_features)
-            float32 stays float32.
-        y : array-like of shape (n_rows,)
+        X : array-like or CSR matrix of shape (n_rows, n_features), or Dataset
+            float32 stays float32.  A data set in files is read in every pass, and once for the scores.
+        y : array-like of shape (n_rows,), optional
+            None for a Dataset.
         sample_weight : array-like of shape (n_rows,), optional
             Weights of the rows in the fits; scores are not weighted.
         groups : array-like of shape (n_rows,), optional
@@ -106,26 +120,26 @@ class BaseSGDSearch(BestEstimator):
         settings = self._check_parameters()
         estimator = self._estimator()
         examples = estimator._examples(X, y, sample_weight, reset=True)
-        if not isinstance(examples, InMemoryData):
+        if isinstance(examples, StreamedData) and self.scoring is not None:
             raise InvalidArgumentError(
-                f"{type(self).__name__} needs rows in memory, because each row is in several folds. Load the rows, or"
-                " search on a sample of them."
+                f"The 'scoring' parameter of {type(self).__name__} must be None (accuracy or R^2) for a Dataset."
+                f" Got {self.scoring!r} instead; search on rows in memory, such as dataset.take(n)."
             )
         self.n_features_in_ = estimator.n_features_in_
-        if hasattr(estimator, "feature_names_in_"):
-            self.feature_names_in_ = estimator.feature_names_in_
+        for name in ("feature_names_in_", "columns_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
         estimator._learn_classes(examples)
         self._classes = getattr(estimator, "classes_", None)
         model, encoder = estimator._model_and_encoder(examples)
-        encoded = examples.encode_targets(encoder)
-        target = self._kernel_targets(encoded.target)
+        rows = encode_rows(examples, encoder, self._kernel_targets, type(self).__name__)
         generator = check_random_state(self.random_state)
-        cv = check_cv(self.cv, examples.y, classifier=hasattr(estimator, "classes_"))
+        cv = check_cv(self.cv, rows.labels, classifier=hasattr(estimator, "classes_"))
         # an integer seeds the split of every fold anew, as in separate fits
         drawn_from = self.random_state if isinstance(self.random_state, Integral) else generator
-        hold_out = functools.partial(self._hold_out, estimator, encoded, drawn_from) if self.early_stopping else None
-        folds = make_folds(cv.split(examples.x, examples.y, groups), examples.n_rows, hold_out)
-        self._check_targets(estimator, folds, examples.y)
+        hold_out = functools.partial(self._hold_out, estimator, rows, drawn_from) if self.early_stopping else None
+        folds = make_folds(cv.split(rows.for_splitter, rows.labels, groups), rows.n_rows, hold_out)
+        self._check_targets(estimator, folds, rows.labels)
         problem = Problem(
             n_features=model.n_features,
             n_classes=len(getattr(estimator, "classes_", ())),
@@ -138,7 +152,7 @@ class BaseSGDSearch(BestEstimator):
             loss_parameters={
                 name: float(getattr(self, name)) for name in ("epsilon", "quantile") if hasattr(self, name)
             },
-            loss_limits=self._loss_limits(settings, model, encoded),
+            loss_limits=self._loss_limits(settings, model, rows.target),
             tracks_penalty=self.tol is not None and not self.early_stopping,
         )
         n_threads = count_threads(self.n_jobs, "threads", type(self).__name__)
@@ -146,24 +160,25 @@ class BaseSGDSearch(BestEstimator):
         seed = draw_seed(generator) if self.shuffle else 0
         weights = {
             number: np.stack(
-                [self._fold_class_weights(setting, train, estimator, examples.y) for train in folds.train], axis=1
+                [self._fold_class_weights(setting, train, estimator, rows.labels) for train in folds.train], axis=1
             )
             for number, setting in enumerate(settings)
         }
         blocks = make_blocks(problem, settings, folds, weights, n_threads)
-        source = InMemoryData(examples.x, target=target, factor=encoded.factor).source(bool(self.shuffle))
         search = ColumnSearch(
             blocks,
             folds,
             self._passes(),
             (len(settings), folds.n_folds),
-            functools.partial(self._scores_of, settings, estimator, examples),
-            lambda block, models, rows: self._column_scores(
-                block, block.decision(models, examples.x[rows]), target[rows]
-            ),
+            functools.partial(self._test_scores, settings, estimator, rows, folds),
+            lambda block, models: self._held_out_scores(rows, folds, block, models),
             to_stdout if self.verbose else lambda text: None,
         )
-        result = search.run(source.split(1, seed)[0], seed, n_threads)
+        (shard,) = rows.source(bool(self.shuffle)).split(1, seed)
+        try:
+            result = search.run(shard, seed, n_threads)
+        finally:
+            shard.close()
         self._set_results(settings, result)
         self._set_best(settings[self.best_index_], result, estimator, X, y, sample_weight)
         return self
@@ -172,9 +187,9 @@ class BaseSGDSearch(BestEstimator):
         """Return the targets in the kernels' form."""
         return target
 
-    def _loss_limits(self, settings: list[Setting], model: Linear, encoded: InMemoryData) -> dict[str, float]:
+    def _loss_limits(self, settings: list[Setting], model: Linear, target: np.ndarray) -> dict[str, float]:
         """Return the mean losses above which a model has diverged, for losses whose gradient grows with the error."""
-        y, limits = encoded.head(SAMPLE_ROWS).astype(np.float64), {}
+        y, limits = target[:SAMPLE_ROWS].astype(np.float64), {}
         for name in {setting.loss for setting in settings}:
             if losses.describe(name).gradient_grows and model.n_outputs == 1:
                 zero_loss = float(replace(model, loss=name).losses(np.zeros((len(y), 1)), y)[0].mean())
@@ -192,37 +207,53 @@ class BaseSGDSearch(BestEstimator):
         )
 
     def _hold_out(
-        self, estimator: Any, encoded: InMemoryData, generator: Any, train: np.ndarray
+        self, estimator: Any, rows: SearchRows, generator: Any, train: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Split the training rows of a fold as ``SGDClassifier`` does for early stopping."""
-        weight = encoded.factor[train] if encoded.factor.size else encoded.factor
-        kept, decides = validation_rows(estimator, generator, encoded.target[train], weight)
+        weight = rows.factor[train] if rows.factor.size else rows.factor
+        kept, decides = validation_rows(estimator, generator, rows.target[train], weight)
         return train[kept], train[decides]
 
-    def _scores_of(
+    def _score_targets(self, rows: SearchRows) -> np.ndarray:
+        """Return the targets of the scores."""
+        return rows.kernel_target
+
+    def _test_scores(
         self,
         settings: list[Setting],
         estimator: Any,
-        examples: InMemoryData,
+        rows: SearchRows,
+        folds: Folds,
         block: ColumnBlock,
         models: np.ndarray,
-        rows: np.ndarray,
     ) -> np.ndarray:
-        """Return the scores of models on test rows; minus infinity for models that have diverged."""
-        decision = block.decision(models, examples.x[rows])
-        scores = np.full(len(models), -np.inf)
-        finite = np.isfinite(decision).all(axis=(0, 2)) & ~block.diverged()[models]
+        """Return the scores of models on the test rows of their folds; minus infinity for models that have diverged."""
+        y = self._score_targets(rows)
         if self.scoring is None:
+            sums, finite = summed(rows, folds.test, y, block, models, self._sums)
+            sizes = [y[folds.test[fold]] for fold in block.folds[models]]
             with np.errstate(all="ignore"):
-                scores[finite] = self._default_scores(block, decision[:, finite], examples.y[rows])
-            return scores
-        scorer = self.scoring if callable(self.scoring) else get_scorer(self.scoring)
-        for place in np.flatnonzero(finite):
-            fitted = self._fitted(
-                estimator, settings[block.settings[models[place]]], *block.coefficients(models[place])
-            )
-            scores[place] = scorer(fitted, examples.x[rows], examples.y[rows])
+                found = np.array(
+                    [self._scores_from(each, of_fold)[0] for each, of_fold in zip(sums, sizes, strict=True)]
+                )
+            return np.where(finite, found, -np.inf)
+        assert isinstance(rows.examples, InMemoryData)
+        x, scorer = rows.examples.x, self.scoring if callable(self.scoring) else get_scorer(self.scoring)
+        scores = np.full(len(models), -np.inf)
+        for place, model in enumerate(models):
+            test = folds.test[block.folds[model]]
+            decision = block.decision(np.array([model]), x[test])
+            if np.isfinite(decision).all() and not block.diverged()[model]:
+                fitted = self._fitted(estimator, settings[block.settings[model]], *block.coefficients(int(model)))
+                scores[place] = scorer(fitted, x[test], rows.labels[test])
         return scores
+
+    def _held_out_scores(self, rows: SearchRows, folds: Folds, block: ColumnBlock, models: np.ndarray) -> np.ndarray:
+        """Return the scores of models that decide early stopping ``(n_models, n_outputs)``."""
+        y = rows.kernel_target
+        sums, _ = summed(rows, folds.held_out, y, block, models, self._column_sums)
+        targets = [y[folds.held_out[fold]] for fold in block.folds[models]]
+        return np.stack([self._scores_from(each, of_fold) for each, of_fold in zip(sums, targets, strict=True)])
 
     # -- checks --------------------------------------------------------------------------------------------------------
 
@@ -274,8 +305,8 @@ class BaseSGDSearch(BestEstimator):
                 counts, limit, key=lambda n: memory_bytes(problem, settings[:n], folds.n_folds, n_threads)
             )
             raise InvalidArgumentError(
-                f"{len(settings)} settings with {folds.n_folds} folds need {_megabytes(needed)} MB of weights, and"
-                f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {_megabytes(limit)} MB."
+                f"{len(settings)} settings with {folds.n_folds} folds need {megabytes(needed)} MB of weights, and"
+                f" {'max_memory allows' if self.max_memory is not None else 'this machine has'} {megabytes(limit)} MB."
                 f" {fit} settings fit with these folds. Try fewer, or raise max_memory."
             )
 
@@ -291,7 +322,7 @@ class BaseSGDSearch(BestEstimator):
                 " features."
             )
         # a setting that was dropped is worse than all that stayed longer
-        order = means if not result.halved_after.any() else _rank_keys(means, result.halved_after)
+        order = means if not result.halved_after.any() else rank_keys(means, result.halved_after)
         found: dict[str, Any] = {"params": [dict(setting.varied) for setting in settings]}
         for name in self._names:
             values = [setting.varied.get(name) for setting in settings]
@@ -354,26 +385,8 @@ class BaseSGDSearch(BestEstimator):
     def _fitted(self, estimator: Any, setting: Setting, coef: np.ndarray, intercept: np.ndarray) -> Any:
         """Return an estimator with given coefficients."""
         fitted = self._estimator(setting)
-        for name in ("n_features_in_", "feature_names_in_", "classes_"):
+        for name in ("n_features_in_", "feature_names_in_", "columns_", "classes_"):
             if hasattr(estimator, name):
                 setattr(fitted, name, getattr(estimator, name))
         vars(fitted).update(fitted._coef_attributes(coef, intercept))
         return fitted
-
-
-def _rank_keys(means: np.ndarray, halved_after: np.ndarray) -> np.ndarray:
-    """Return numbers that order settings by how long they stayed, then by their mean score."""
-    stayed = np.where(halved_after == 0, np.iinfo(np.int64).max, halved_after)
-    keys = np.empty(len(means))
-    keys[np.lexsort((means, stayed))] = np.arange(len(means))
-    # a setting that diverged is never the best
-    return np.where(np.isfinite(means), keys, -1.0)
-
-
-def _megabytes(n_bytes: float) -> str:
-    """Return megabytes with at least three digits.
-
-    >>> _megabytes(15_360), _megabytes(2.5e9)
-    ('0.0154', '2,500')
-    """
-    return f"{n_bytes / 1e6:,.0f}" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.3g}"
