@@ -315,6 +315,16 @@ def test_tuning_fits_the_best_setting_and_the_report_shows_all(model, data, argu
     assert report["scores"].get("accuracy", report["scores"].get("r2", 0.0)) > 0.4
 
 
+@pytest.mark.parametrize(("model", "load"), [("sgd-classifier", load_iris), ("sgd-regressor", load_diabetes)])
+def test_tuning_on_a_stream_finds_a_setting_as_good_as_in_memory(model, load, cli, tmp_path):
+    path = tmp_path / "table.csv"
+    load(as_frame=True).frame.sample(frac=1.0, random_state=0).to_csv(path, index=False)
+    arguments = ("fit", path, "--target", "target", "--model", model, "--tune", "--out", tmp_path / "m", "--json")
+    here, there = (json.loads(cli(*arguments, flag).stdout) for flag in ("--no-stream", "--stream"))
+    assert here["tuned"].keys() == there["tuned"].keys()
+    assert max(there["tuned"].values()) == pytest.approx(max(here["tuned"].values()), abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -20,6 +20,8 @@ _ALPHAS, _ETAS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3), (0.01, 0.03, 0.1, 0.3, 1.0)
 _COMMON = ("max_iter", "tol", "n_iter_no_change", "early_stopping", "validation_fraction", "shuffle", "power_t")
 _COMMON += ("fit_intercept", "epsilon", "quantile", "n_jobs", "random_state")
 _MAX_ITER = 20
+# targets of a stream whose deviation is the unit of the rates of a regression
+_SCALE_ROWS = 20_000
 _SHOWN = 5
 
 
@@ -41,9 +43,7 @@ def tune(estimator: Any, given: Mapping[str, Any], parts: FitInputs, console: Co
     ``given`` has the parameters of the command line, which are not searched.  Without ``learning_rate`` AdaGrad is
     used, and without ``loss`` the logistic loss.
     """
-    if isinstance(parts.rows, Dataset):
-        raise UsageError("--tune needs the rows in memory, because each row is in several folds. Add --no-stream.")
-    target = parts.target
+    streamed = isinstance(parts.rows, Dataset)
     if "learning_rate" not in given:
         estimator.set_params(learning_rate="adagrad")
     if "loss" not in given and type(estimator).__name__ == "SGDClassifier":
@@ -57,6 +57,7 @@ def tune(estimator: Any, given: Mapping[str, Any], parts: FitInputs, console: Co
     settings["alphas"] = [params["alpha"]] if "alpha" in given else list(_ALPHAS)
     settings["l1_ratios"] = [0.15 if params["l1_ratio"] is None else params["l1_ratio"]]
     if params["learning_rate"] != "optimal":
+        target = parts.rows.head_targets(_SCALE_ROWS) if streamed else parts.target
         scale = 1.0 if type(estimator).__name__ == "SGDClassifier" else max(float(target.std()), 1e-12)
         settings["etas"] = [params["eta0"]] if "eta0" in given else [scale * eta for eta in _ETAS]
     if "class_weight" in params:
@@ -64,7 +65,7 @@ def tune(estimator: Any, given: Mapping[str, Any], parts: FitInputs, console: Co
     search.set_params(**settings, refit=False, halving=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        call(search.fit, parts.rows, target)
+        call(search.fit, parts.rows, None if streamed else parts.target)
     estimator.set_params(**search.best_params_)
     results = search.cv_results_
     pairs = zip(results["params"], results["mean_test_score"], strict=True)
