@@ -30,6 +30,7 @@ CONDITION, NOISE = 100.0, 32.0
 EPSILON = 1.0 / CONDITION
 VARIANCE = NOISE * EPSILON
 N_RATES = 10
+MOST_HALVINGS = 2
 TUNING_SEEDS, SEEDS = (0,), (1, 2, 3)
 # a fit ends after this multiple of the lower bound's formula; longer ones are made if no rate is at the goal before
 LIMITS, LIMITS_DIFFERENT = (0.3, 1.0, 4.0, 20.0), (0.3, 1.0)
@@ -276,9 +277,8 @@ class Readings:
 
 
 def rates(n_workers: int) -> tuple[float, ...]:
-    """Return the rates that are tried: smaller ones for more workers, whose gradients are older."""
-    first = 2 if n_workers > 100 else 0
-    return tuple(2.0**-power for power in range(first, first + N_RATES))
+    """Return the rates that are tried: also smaller ones for many workers, whose gradients are older."""
+    return tuple(2.0**-power for power in range(N_RATES + 2 * (n_workers > 100)))
 
 
 def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: bool = False) -> Readings:
@@ -300,8 +300,15 @@ def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: b
                     least, best = at, rate
             if math.isfinite(least):
                 break
-        most = min(limits[-1] * bound, 4.0 * least)
-        at = time_to([path(algorithm, tau, jitter, best, seed, heterogeneous, most) for seed in SEEDS], most)
+        at = math.inf
+        # a rate at which the noise ends near the goal may miss it with other seeds; then half of it
+        for halvings in range(MOST_HALVINGS + 1) if math.isfinite(least) else ():
+            rate = best / 2**halvings
+            most = min(limits[-1] * bound, 4.0 * 2**halvings * least)
+            at = time_to([path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in SEEDS], most)
+            if math.isfinite(at):
+                best = rate
+                break
         own = own_bound(label, tau, heterogeneous)
         reached = math.isfinite(at)
         row = Row(
