@@ -277,8 +277,9 @@ class Readings:
 
 
 def rates(n_workers: int) -> tuple[float, ...]:
-    """Return the rates that are tried: also smaller ones for many workers, whose gradients are older."""
-    return tuple(2.0**-power for power in range(N_RATES + 2 * (n_workers > 100)))
+    """Return the rates that are tried: a factor of 2 apart, or of 4 for many workers, whose fits take long."""
+    powers = range(0, N_RATES + 2, 2) if n_workers > 100 else range(N_RATES)
+    return tuple(2.0**-power for power in powers)
 
 
 def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: bool = False) -> Readings:
@@ -304,7 +305,7 @@ def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: b
         # a rate at which the noise ends near the goal may miss it with other seeds; then half of it
         for halvings in range(MOST_HALVINGS + 1) if math.isfinite(least) else ():
             rate = best / 2**halvings
-            most = min(limits[-1] * bound, 4.0 * 2**halvings * least)
+            most = min(limits[-1] * bound, 2.5 * 2**halvings * least)
             at = time_to([path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in SEEDS], most)
             if math.isfinite(at):
                 best = rate
