@@ -118,16 +118,16 @@ or the largest one.
 def table_of(found: list[Readings], key: str) -> str:
     """A line for each algorithm, a column for each pool."""
     lines = []
-    for at, row in enumerate(found[0].rows):
+    for name in [row.name for row in found[0].rows]:
         shown = []
         for each in found:
-            other = each.rows[at]
-            value = getattr(other, key)
-            if other.time is None:
+            row = next((row for row in each.rows if row.name == name), None)
+            value = None if row is None else getattr(row, key)
+            if row is not None and row.time is None:
                 shown.append("missed")
             else:
-                shown.append(NOTHING if value is None else number(value, 3) + " *" * other.at_edge)
-        lines.append([row.name, *shown])
+                shown.append(NOTHING if row is None or value is None else number(value, 3) + " *" * row.at_edge)
+        lines.append([name, *shown])
     return table(["algorithm", *(each.pool for each in found)], lines)
 
 
@@ -139,7 +139,8 @@ def draw(found: list[Readings], path: Path) -> None:
     for panel, different in zip(panels, (False, True), strict=True):
         shown = [each for each in found if each.heterogeneous is different]
         for at, each in enumerate(shown):
-            values = np.array([row.over_lower_bound or math.nan for row in each.rows])
+            by_name = {row.name: row.over_lower_bound or math.nan for row in each.rows}
+            values = np.array([by_name.get(row.name, math.nan) for row in shown[0].rows])
             places = np.arange(len(values)) + 0.13 * (at - 2)
             panel.plot(values, places, "o", color=colors[at], label=each.pool, ms=4)
         names = [row.name for row in shown[0].rows] if shown else []

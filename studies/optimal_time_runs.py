@@ -31,6 +31,8 @@ EPSILON = 1.0 / CONDITION
 VARIANCE = NOISE * EPSILON
 N_RATES = 10
 MOST_HALVINGS = 2
+# algorithms that are measured with up to so many workers
+FOR_DIFFERENT_ROWS, MOST_OF_ALL = ("Malenia", "Malenia, auto", "Ringleader"), 100
 TUNING_SEEDS, SEEDS = (0,), (1, 2, 3)
 # a fit ends after this multiple of the lower bound's formula; longer ones are made if no rate is at the goal before
 LIMITS, LIMITS_DIFFERENT = (0.3, 1.0, 4.0, 20.0), (0.3, 1.0)
@@ -96,11 +98,12 @@ def own_bound(name: str, tau: np.ndarray, heterogeneous: bool) -> float:
 def algorithms(tau: np.ndarray, jitter: float = 0.0) -> dict[str, Any]:
     """Return the algorithms, with the parameters of the theory where they have one.
 
-    With random times ``m`` is the best one for the quantiles of their distribution.
+    With random times ``m`` is the best one for the quantiles of their distribution.  A thousand workers are measured
+    with the algorithms for equal rows; fits of the others take too long.
     """
     n, batch = len(tau), math.ceil(NOISE)
     m = best_m(np.sort(tau * np.exp(jitter * norm.ppf((np.arange(n) + 0.5) / n) - 0.5 * jitter**2)))
-    return {
+    found = {
         "wait for all": MSync(1.0, 1),
         "m fastest": MSync(m, 1),
         "m fastest, stops": MSync(m, 1, stops=True),
@@ -115,6 +118,10 @@ def algorithms(tau: np.ndarray, jitter: float = 0.0) -> dict[str, Any]:
         "Ringmaster, auto": Ringmaster("auto", 1),
         "Ringleader": Ringleader(1),
     }
+    if n > MOST_OF_ALL:
+        for name in FOR_DIFFERENT_ROWS:
+            del found[name]
+    return found
 
 
 @cache
@@ -278,7 +285,7 @@ class Readings:
 
 def rates(n_workers: int) -> tuple[float, ...]:
     """Return the rates that are tried: a factor of 2 apart, or of 4 for many workers, whose fits take long."""
-    powers = range(0, N_RATES + 2, 2) if n_workers > 100 else range(N_RATES)
+    powers = range(0, N_RATES + 2, 2) if n_workers > MOST_OF_ALL else range(N_RATES)
     return tuple(2.0**-power for power in powers)
 
 
