@@ -4,10 +4,10 @@ Usage: python benchmarks/fit_without_options.py DATA_FOLDER [--only adult ...] [
        python benchmarks/fit_without_options.py --quick
 
 Each file has the columns as they come: numbers, categories, text, missing values.  Both see the same training file of
-at most 60,000 rows, and are scored on the same test file: accuracy of classes, R^2 of numbers.  ``parsgd fit`` gets the
-target and the kind of model only.  The pipeline has one-hot categories, words as TF-IDF, medians for missing numbers, a
+at most 60,000 rows, and are scored on the same test file: accuracy of classes, R^2 of numbers.  ``parsgd fit`` gets
+target and kind of model only.  The pipeline has one-hot categories, words as TF-IDF, medians for missing numbers, a
 scaler, and ``SGDClassifier`` or ``SGDRegressor`` with the best of 20 settings in three folds: five values of alpha, the
-schedules "optimal" (classes) or "invscaling" (numbers) and "adaptive" with eta0 0.001, 0.01 and 0.1.  The targets of its
+schedules "optimal" (classes) or "invscaling" (numbers) and "adaptive" with eta0 0.001, 0.01 and 0.1.  Targets of its
 regressions are scaled.  Times are those of one run, files included.  ``--rates`` adds parsgd's other defaults.
 """
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from parsgd import AsyncSGD, Malenia, MSync, Rennala, Ringleader, Ringmaster, Simulated
 from parsgd.core import DenseRows, PlainModel, Rows, Totals
@@ -24,13 +26,16 @@ from parsgd.training.loop import fit
 
 DIMENSIONS, N_ROWS = 20, 200_000
 # L Delta / epsilon and sigma^2 / epsilon, with L = Delta = 1
-CONDITION, NOISE = 20.0, 32.0
+CONDITION, NOISE = 100.0, 32.0
 EPSILON = 1.0 / CONDITION
 VARIANCE = NOISE * EPSILON
-RATES = tuple(2.0**-power for power in range(9))
+N_RATES = 10
+MOST_HALVINGS = 2
+# algorithms that are measured with up to so many workers
+FOR_DIFFERENT_ROWS, MOST_OF_ALL = ("Malenia", "Malenia, auto", "Ringleader"), 100
 TUNING_SEEDS, SEEDS = (0,), (1, 2, 3)
-# a fit ends after this multiple of the lower bound's formula
-MOST = 400.0
+# a fit ends after this multiple of the lower bound's formula; longer ones are made if no rate is at the goal before
+LIMITS, LIMITS_DIFFERENT = (0.3, 1.0, 4.0, 20.0), (0.3, 1.0)
 # E |grad f|^2 is the mean of the seeds over windows of this fraction of the time so far
 WINDOW = 0.1
 HETEROGENEITY = 3.0
@@ -90,13 +95,18 @@ def own_bound(name: str, tau: np.ndarray, heterogeneous: bool) -> float:
     return float(n / np.sum(1.0 / tau) * bracket)
 
 
-def algorithms(tau: np.ndarray) -> dict[str, Any]:
-    """Return the algorithms, with the parameters of the theory where they have one."""
+def algorithms(tau: np.ndarray, jitter: float = 0.0) -> dict[str, Any]:
+    """Return the algorithms, with the parameters of the theory where they have one.
+
+    With random times ``m`` is the best one for the quantiles of their distribution.  A thousand workers are measured
+    with the algorithms for equal rows; fits of the others take too long.
+    """
     n, batch = len(tau), math.ceil(NOISE)
-    return {
+    m = best_m(np.sort(tau * np.exp(jitter * norm.ppf((np.arange(n) + 0.5) / n) - 0.5 * jitter**2)))
+    found = {
         "wait for all": MSync(1.0, 1),
-        "m fastest": MSync(best_m(tau), 1),
-        "m fastest, stops": MSync(best_m(tau), 1, stops=True),
+        "m fastest": MSync(m, 1),
+        "m fastest, stops": MSync(m, 1, stops=True),
         "asynchronous": AsyncSGD(1, "constant"),
         "asynchronous, adaptive": AsyncSGD(1),
         "Rennala": Rennala(batch, 1),
@@ -108,6 +118,10 @@ def algorithms(tau: np.ndarray) -> dict[str, Any]:
         "Ringmaster, auto": Ringmaster("auto", 1),
         "Ringleader": Ringleader(1),
     }
+    if n > MOST_OF_ALL:
+        for name in FOR_DIFFERENT_ROWS:
+            del found[name]
+    return found
 
 
 @cache
@@ -228,10 +242,8 @@ def path(
     engine = _Engine(speeds=tuple(1.0 / tau), rate=1.0, jitter=jitter, seed=seed)
     watched = _Watched(algorithm, engine, heterogeneous, most)
     rows = _rows(seed, len(tau), heterogeneous)
-    try:
+    with suppress(_Stop, DivergedError):
         fit(NoisyQuadratic(rate), watched, engine, rows, n_workers=len(tau), seed=seed + 1, max_epochs=50)
-    except (_Stop, DivergedError):
-        pass
     return Path(np.array(watched.times), np.array(watched.squares))
 
 
@@ -271,29 +283,46 @@ class Readings:
     rows: list[Row] = field(default_factory=list)
 
 
+def rates(n_workers: int) -> tuple[float, ...]:
+    """Return the rates that are tried: a factor of 2 apart, or of 4 for many workers, whose fits take long."""
+    powers = range(0, N_RATES + 2, 2) if n_workers > MOST_OF_ALL else range(N_RATES)
+    return tuple(2.0**-power for power in powers)
+
+
 def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: bool = False) -> Readings:
     """Tune the rate of every algorithm on one seed, and measure it on others."""
     tau, jitter = pool(name), POOLS[name]
     tau = tau[:4] if quick else tau
-    bound = lower_bound(tau, heterogeneous)
+    bound, tried = lower_bound(tau, heterogeneous), rates(len(tau))
+    limits = LIMITS_DIFFERENT if heterogeneous else LIMITS
     found = Readings(name, heterogeneous, len(tau), bound)
-    for label, algorithm in algorithms(tau).items():
-        least, best = math.inf, RATES[0]
-        limit = (10.0 if quick else MOST) * bound
-        for rate in RATES[2:4] if quick else RATES:
-            # twice the best so far changes no choice
-            most = min(limit, 1.5 * least)
-            at = time_to([path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in TUNING_SEEDS], most)
-            if at < least:
-                least, best = at, rate
-        most = min(limit, 4.0 * least)
-        at = time_to([path(algorithm, tau, jitter, best, seed, heterogeneous, most) for seed in SEEDS], most)
+    for label, algorithm in algorithms(tau, jitter).items():
+        least, best = math.inf, tried[0]
+        for limit in limits:
+            for rate in tried[2:4] if quick else tried:
+                # the rest of a fit that is slower than the best one changes no choice
+                most = min(limit * bound, 1.5 * least)
+                paths = [path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in TUNING_SEEDS]
+                at = time_to(paths, most)
+                if at < least:
+                    least, best = at, rate
+            if math.isfinite(least):
+                break
+        at = math.inf
+        # a rate at which the noise ends near the goal may miss it with other seeds; then half of it
+        for halvings in range(MOST_HALVINGS + 1) if math.isfinite(least) else ():
+            rate = best / 2**halvings
+            most = min(limits[-1] * bound, 2.5 * 2**halvings * least)
+            at = time_to([path(algorithm, tau, jitter, rate, seed, heterogeneous, most) for seed in SEEDS], most)
+            if math.isfinite(at):
+                best = rate
+                break
         own = own_bound(label, tau, heterogeneous)
         reached = math.isfinite(at)
         row = Row(
             label,
             best,
-            best in (RATES[0], RATES[-1]),
+            best in (tried[0], tried[-1]),
             at if reached else None,
             at / bound if reached else None,
             at / own if reached and math.isfinite(own) else None,

@@ -207,13 +207,14 @@ def measure_ways(
     log: Callable[[str], None],
     seeds: Sequence[int] = SEEDS,
     n_rates: int = N_RATES,
+    tolerance: float = TOLERANCE,
 ) -> Readings:
     """Tune and measure `every` way with the name of its pool; the first one is one worker."""
     one = every[0][1]
     least = tune_for_loss(task, one, None, n_rates)
-    tuning_goal = (1.0 + TOLERANCE) * least.least
+    tuning_goal = (1.0 + tolerance) * least.least
     losses = [loss_curve(task, one, least.lowest, PASSES, seed).losses[-1] for seed in seeds]
-    goal = (1.0 + TOLERANCE) * float(np.median(losses))
+    goal = (1.0 + tolerance) * float(np.median(losses))
     log(f"goal {goal:.5g}, {words(least.lowest)}")
     found = Readings(task.name, task.kind, task.n_rows, task.X.shape[1], goal, words(least.lowest))
     for pool, way in every:

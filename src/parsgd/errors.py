@@ -90,6 +90,13 @@ class ShardSkewWarning(UserWarning):
     """Warning of shards with different distributions, for which averages may be poor."""
 
 
+class NoStepsWarning(UserWarning):
+    """Warning of a fit that ended before the first step, so that the parameters are those of the start.
+
+    An algorithm that collects gradients of several workers may need more of them than the passes give.
+    """
+
+
 class FitInterruptedWarning(UserWarning):
     """Warning that Ctrl-C ended a fit called by a script, a notebook or the command line; the model so far is kept.
 

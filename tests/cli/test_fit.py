@@ -27,7 +27,15 @@ def npz(path, X, y):
 @pytest.mark.parametrize(
     ("model", "ours", "load", "arguments"),
     [
-        ("sgd-classifier", parsgd.SGDClassifier(**SERIAL), load_digits, ()),
+        # without an option for the rate there is none to choose
+        ("sgd-classifier", parsgd.SGDClassifier(learning_rate="auto", **SERIAL), load_digits, ()),
+        ("sgd-classifier", parsgd.SGDClassifier(eta0=0.1, **SERIAL), load_digits, ("--eta0", "0.1")),
+        (
+            "sgd-classifier",
+            parsgd.SGDClassifier(algorithm="minibatch", **SERIAL),
+            load_iris,
+            ("--algorithm", "minibatch"),
+        ),
         (
             "sgd-classifier",
             parsgd.SGDClassifier(loss="softmax", average=True, **SERIAL),

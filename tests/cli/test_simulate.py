@@ -192,7 +192,7 @@ def test_a_thousand_workers_are_typed_in_a_few_letters(report):
 def test_algorithms_that_need_what_is_not_there_are_refused_before_data_are_read(cli, monkeypatch):
     monkeypatch.setattr(parsgd.LocalSGD, "traits", AlgorithmTraits(requires=frozenset({"shared_memory"})))
     said = cli("simulate", "nowhere.csv", *CREW, "--algorithm", "weighted,local", code=2).stderr
-    assert "algorithm='local' needs shared_memory; engine='simulated' offers nothing beyond messages" in said
+    assert "algorithm='local' needs shared_memory; engine='simulated' offers cancel" in said
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,17 @@ from scipy import sparse
 import parsgd
 from parsgd import (
     AsyncLocalSGD,
+    AsyncSGD,
     Checkpoint,
     DelayedSGD,
     ElasticAveraging,
     LocalSGD,
+    Malenia,
     MiniBatch,
+    MSync,
+    Rennala,
+    Ringleader,
+    Ringmaster,
     SimuParallel,
     WeightedAverage,
 )
@@ -45,7 +51,19 @@ ALGORITHMS = [
     ElasticAveraging(),
 ]
 # what repeats its bits on the serial engine, where workers take turns
-IN_TURNS = [AsyncLocalSGD(), AsyncLocalSGD(rule="wp"), ElasticAveraging(asynchronous=True)]
+IN_TURNS = [
+    AsyncLocalSGD(),
+    AsyncLocalSGD(rule="wp"),
+    ElasticAveraging(asynchronous=True),
+    AsyncSGD(8),
+    Malenia(3, 8),
+    MSync(2, 8),
+    Rennala(3, 8),
+    Rennala(batch_size=8, theta=0.5),
+    Ringleader(8),
+    Ringmaster(2, 8),
+    Ringmaster(batch_size=8),
+]
 
 
 class Broken(Exception):

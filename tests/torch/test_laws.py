@@ -10,7 +10,21 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, plain_loop, same_bits, sgd
 
-from parsgd import AsyncDiLoCo, DiLoCo, LocalSGD, MiniBatch, PostLocalSGD, Simulated, WeightedAverage
+from parsgd import (
+    AsyncDiLoCo,
+    AsyncSGD,
+    DiLoCo,
+    LocalSGD,
+    Malenia,
+    MiniBatch,
+    MSync,
+    PostLocalSGD,
+    Rennala,
+    Ringleader,
+    Ringmaster,
+    Simulated,
+    WeightedAverage,
+)
 from parsgd.core import Rows
 from parsgd.errors import IncompatiblePartsError
 from parsgd.models.torch.flat_layout import FlatLayout
@@ -97,6 +111,30 @@ def test_the_mean_gradient_of_several_workers_is_that_of_one_large_batch(rows):
         assert all(
             torch.allclose(p, q, atol=1e-6) for p, q in zip(expected.parameters(), found.parameters(), strict=False)
         )
+
+
+@pytest.mark.parametrize("algorithm", [Rennala(1), Malenia(1), Ringmaster(1), AsyncSGD(), MSync(1)], ids=repr)
+def test_one_worker_that_sends_gradients_makes_the_steps_of_mini_batches(rows, algorithm):
+    settings = {"n_workers": 1, "scheduler": halved}
+    assert same_bits(train(rows, MiniBatch(), **settings), train(rows, algorithm, **settings))
+
+
+@pytest.mark.parametrize(
+    "algorithm", [Rennala(), Malenia(3), Ringmaster(4, stops=True), Ringleader(), AsyncSGD(), MSync(2)], ids=repr
+)
+def test_gradients_of_unequal_workers_lower_the_loss(rows, algorithm):
+    engine = Simulated(speeds=[1.0, 0.6, 0.2], rate=100.0)
+    trainer = Trainer(
+        make_net(0.0, False),
+        cross_entropy,
+        optimizer=adamw,
+        algorithm=algorithm,
+        engine=engine,
+        n_workers=3,
+        random_state=7,
+    )
+    losses = trainer.fit(rows, rows, epochs=4).validation_losses_
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_gradient_averaging_with_a_schedule_and_clipping_is_one_large_batch(rows):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_modules import adamw, cross_entropy, make_net, same_bits
 
-from parsgd import AsyncDiLoCo, Checkpoint, DiLoCo, LocalSGD, MiniBatch, Simulated
+from parsgd import AsyncDiLoCo, Checkpoint, DiLoCo, LocalSGD, MiniBatch, Rennala, Ringleader, Ringmaster, Simulated
 from parsgd.errors import CheckpointError, InvalidArgumentError
 from parsgd.torch import Trainer
 
@@ -45,6 +45,9 @@ def stop_after(epochs):
         (DiLoCo(sync_every=5), "serial"),
         (MiniBatch(), "serial"),
         (AsyncDiLoCo(sync_every=5), "serial"),
+        (Rennala(3), "serial"),
+        (Ringmaster(), "serial"),
+        (Ringleader(), "serial"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

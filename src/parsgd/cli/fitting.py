@@ -37,6 +37,8 @@ _UNSUPPORTED = {
     "average": "to average several workers use --workers",
     "loss": "its loss is the cross-entropy",
 }
+# Parameters with which the rate is not chosen automatically.
+_RATE_OPTIONS = frozenset({"learning_rate", "eta0", "power_t", "average", "batch_size"})
 _MINIBATCH_OPTIONS = {"n_jobs": "workers", "algorithm": "algorithm", "engine": "engine", "batch_size": "batch-size"}
 
 
@@ -96,6 +98,19 @@ def make_estimator(model: str, parameters: Mapping[str, Any], parallel: Parallel
     if estimator.n_jobs == 0:
         raise InvalidArgumentError("--workers must not be 0; 1 is serial, -1 uses all cores.")
     return estimator
+
+
+def set_default_rate(estimator: Any, given: Mapping[str, Any]) -> None:
+    """Set ``learning_rate="auto"`` for a linear model, unless an option sets the rate or does not go with it."""
+    if type(estimator).__name__ not in ("SGDClassifier", "SGDRegressor") or not _RATE_OPTIONS.isdisjoint(given):
+        return
+    algorithm = given.get("algorithm", "auto")
+    if algorithm != "auto":
+        traits = registry.load(registry.ALGORITHMS[algorithm])().traits
+        if traits.message == "gradient" or "shared_memory" in traits.requires:
+            return
+    if isinstance(estimator.loss, str):
+        estimator.set_params(learning_rate="auto")
 
 
 def convert_parameters(model: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

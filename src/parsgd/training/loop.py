@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from parsgd.core import Algorithm, Engine, Model, Source, Work, has_worker_state
-from parsgd.errors import DivergedError, Outcome, ShardSkewWarning, diverged
+from parsgd.errors import DivergedError, NoStepsWarning, Outcome, ShardSkewWarning, diverged
 from parsgd.training import shard_skew
 from parsgd.training.compatibility import refuse_sampling, refuse_unoffered
 from parsgd.training.fit_result import INTERRUPTED_LATE, EpochCallback, Fit, warn_diverged
@@ -122,6 +122,12 @@ def fit(
         if outcome is None:
             outcome = _run(loop, engine)
     progress.notify(loop.history[-1]["loss"], done=True)
+    if traits.message == "gradient" and loop.schedule_step == schedule_step and outcome is not Outcome.INTERRUPTED:
+        warn(
+            f"The fit made no step: algorithm={algorithm.name!r} collected too few gradients in {max_epochs} passes."
+            " Use a smaller batch_size, fewer workers or more passes.",
+            NoStepsWarning,
+        )
     warn_diverged(outcome, loop.epochs)
     state = loop.best_state
     if not model.finite(state):

@@ -117,12 +117,11 @@ class CollectedGradients(WorkerBatches):
 
     def _are_enough(self, fit_state: FitState, memory: Collected, factors: np.ndarray, batch: int) -> bool:
         counts = memory.counts
-        if self.exponent == 1.0 and any(
-            counts[worker] == 0
-            for worker, n_rows in enumerate(fit_state.shard_rows)
-            if n_rows and worker not in fit_state.lost
-        ):
-            return False
+        if self.exponent == 1.0:
+            absent = (counts == 0) & (np.asarray(fit_state.shard_rows) > 0)
+            absent[list(fit_state.lost)] = False
+            if absent.any():
+                return False
         precision = (factors @ counts) ** 2 / (factors**2 @ counts)
         return bool(precision >= batch * (1.0 - 1e-9))
 

@@ -36,9 +36,9 @@ class MSync(WorkerBatches):
     A gradient that arrives after the step is ignored, and its worker takes part in the next step that begins.
 
     With fixed times per gradient ``tau_1 <= ... <= tau_n`` the time to ``E |grad f|^2 <= epsilon`` is of the order of
-    ``tau_m (L Delta / epsilon + sigma^2 L Delta / (m epsilon^2))``.  For the best m this is within a factor ``log n`` of
-    the lower bound of all parallel methods, and nearer if the times vary at random.  A worker that is always slow never
-    takes part: with ``m < n`` its rows are lost to the fit.
+    ``tau_m (L Delta / epsilon + sigma^2 L Delta / (m epsilon^2))``.  For the best m this is at most ``1 + log n`` times
+    the lower bound of all parallel methods.  A worker that is always slow never takes part: with ``m < n`` its rows are
+    lost to the fit.
 
     Parameters
     ----------

@@ -27,8 +27,8 @@ class Malenia(CollectedGradients):
     unbiased estimate of the whole gradient, even if fast workers have other rows than slow ones.  The variance is that
     of ``batch`` gradients.
 
-    For smooth objectives, noise of variance ``sigma^2`` per gradient and ``batch = max(n, ceil(sigma^2 / epsilon))`` the
-    time to ``E |grad f|^2 <= epsilon`` is within a constant of the lower bound for such workers, with ``tau_n`` the
+    For smooth objectives, noise of variance ``sigma^2`` per gradient and ``batch = max(n, ceil(sigma^2 / epsilon))``
+    the time to ``E |grad f|^2 <= epsilon`` is within a constant of the lower bound for such workers, with ``tau_n`` the
     largest of the times per gradient ``tau_i``::
 
         tau_n L Delta / epsilon + (1/n sum_i tau_i) sigma^2 L Delta / (n epsilon^2)

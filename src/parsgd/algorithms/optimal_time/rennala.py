@@ -59,7 +59,7 @@ class Rennala(CollectedGradients):
     >>> from parsgd import Rennala, SGDClassifier
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> algorithm = Rennala(batch=2, batch_size=8)
+    >>> algorithm = Rennala(batch=4, batch_size=4)
     >>> model = SGDClassifier(algorithm=algorithm, engine="serial", n_jobs=4, max_iter=8, tol=None, random_state=0)
     >>> model.fit(X / 16, y).score(X / 16, y) > 0.9
     True

@@ -47,12 +47,12 @@ class Ringleader(WorkerBatches):
 
         w = w - eta / n  sum_i G_i / b_i
 
-    A further gradient of a worker that has made its step enters the table of the next turn.  No gradient is ignored, and
-    none is more than ``2 n - 2`` steps old.  Workers have the weight of their rows in place of ``1/n``.
+    A further gradient of a worker that has made its step enters the table of the next turn.  No gradient is ignored,
+    and none is more than ``2 n - 2`` steps old.  Workers have the weight of their rows in place of ``1/n``.
 
-    For smooth objectives and noise of variance ``sigma^2`` per gradient, the time to ``E |grad f|^2 <= epsilon`` is within
-    a constant of the lower bound for workers with different rows, with times per gradient ``tau_i`` and the slowest
-    ``tau_n``::
+    For smooth objectives and noise of variance ``sigma^2`` per gradient, the time to ``E |grad f|^2 <= epsilon`` is
+    within a constant of the lower bound for workers with different rows, with times per gradient ``tau_i`` and the
+    slowest ``tau_n``::
 
         tau_n L Delta / epsilon + (1/n sum_i tau_i) sigma^2 L Delta / (n epsilon^2)
 

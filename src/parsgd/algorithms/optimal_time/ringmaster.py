@@ -41,17 +41,17 @@ class Ringmaster(WorkerBatches):
         w = w - eta g(w_{t - delay})     if delay < max_delay
         w                                otherwise; the worker continues from w
 
-    For smooth objectives, noise of variance ``sigma^2`` per gradient, rows that are distributed alike, and ``max_delay``
-    of the order of ``max(1, sigma^2 / epsilon)``, the time to ``E |grad f|^2 <= epsilon`` is within a constant of the
-    lower bound of all parallel methods, whatever the speeds.  :class:`Rennala` has the same bound and steps seldom, with
-    a precise gradient; Ringmaster steps often, at a smaller rate.
+    For smooth objectives, noise of variance ``sigma^2`` per gradient, rows that are distributed alike, and a
+    ``max_delay`` of the order of ``max(1, sigma^2 / epsilon)``, the time to ``E |grad f|^2 <= epsilon`` is within a
+    constant of the lower bound of all parallel methods, whatever the speeds.  :class:`Rennala` has the same bound and
+    steps seldom, with a precise gradient; Ringmaster steps often, at a smaller rate.
 
     Parameters
     ----------
     max_delay : int, inf or "auto"
         Gradients of this delay are ignored.  1: every gradient is that of the present state.  ``inf``: none is ignored,
         as in ``AsyncSGD(rule="constant")``.  ``"auto"``: the measured ``sigma^2 / |G|^2``, from pairs of consecutive
-        gradients; it starts at the number of workers, at most doubles with a step, and is at most a tenth of the rows.
+        gradients, but at least the number of workers, because equally fast ones have delays up to it.
     batch_size : int or None
         Rows per step.  Default: the model's own batch size, or 256 where that is 1.
     stops : bool
@@ -88,18 +88,12 @@ class Ringmaster(WorkerBatches):
         return TRAITS._replace(requires=TRAITS.requires | {"cancel"}) if self.stops else TRAITS
 
     def __post_init__(self) -> None:
-        if self.max_delay not in ("auto", math.inf):
-            if isinstance(self.max_delay, bool) or not isinstance(self.max_delay, Integral) or self.max_delay < 1:
-                raise InvalidArgumentError(
-                    "The 'max_delay' parameter of Ringmaster must be an int of at least 1, inf or 'auto'."
-                    f" Got {self.max_delay!r} instead."
-                )
+        _check_max_delay(self.max_delay)
         check_count(self.batch_size, "batch_size", "Ringmaster")
         check_flag(self.stops, "stops", "Ringmaster")
 
     def init_memory(self, fit_state: FitState) -> RingmasterMemory:
-        batches = max(1, min(fit_state.n_workers, self._most(fit_state)))
-        return RingmasterMemory(StepMemory(), MeasuredNoise(batches=batches), None)
+        return RingmasterMemory(StepMemory(), MeasuredNoise(), None)
 
     def _most(self, fit_state: FitState) -> int:
         return most_batches(fit_state.n_rows, self.rows_per_gradient(fit_state.model))
@@ -107,10 +101,11 @@ class Ringmaster(WorkerBatches):
     def merge(self, fit_state: FitState, reports: Sequence[Report]) -> MergeResult:
         """Step along each gradient that is recent enough; its weight is 1, and that of others 0."""
         memory: RingmasterMemory = fit_state.memory
-        limit = memory.noise.batches if self.max_delay == "auto" else float(self.max_delay)
+        is_auto = self.max_delay == "auto"
+        limit = max(memory.noise.batches, fit_state.n_active) if is_auto else float(self.max_delay)
         steps, factors = step_one_by_one(fit_state, reports, memory.steps, lambda delay: float(delay < limit))
         noise, gradient = memory.noise, memory.gradient
-        if self.max_delay == "auto":
+        if is_auto:
             for report in reports:
                 if report.steps:
                     noise, gradient = self._measured(fit_state, noise, gradient, report)
@@ -128,6 +123,16 @@ class Ringmaster(WorkerBatches):
             product = float(np.vdot(before, gradient))
         square = 0.5 * (squared_norm(before) + squared_norm(gradient))
         return noise.updated(square, product, self._most(fit_state)), gradient
+
+
+def _check_max_delay(value: object) -> None:
+    if value in ("auto", math.inf):
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        raise InvalidArgumentError(
+            "The 'max_delay' parameter of Ringmaster must be an int of at least 1, inf or 'auto'."
+            f" Got {value!r} instead."
+        )
 
 
 def _too_late(fit_state: FitState, steps: GradientSteps, reports: Sequence[Report], limit: float) -> tuple[int, ...]:

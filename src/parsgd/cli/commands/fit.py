@@ -51,6 +51,9 @@ def fit(
     Text columns become columns of 0 and 1, missing values are filled, and numbers are standardized.  The command prints
     these steps, and the model file stores them.  Ctrl-C keeps the best model so far.
 
+    A linear model needs no learning rate: without --learning-rate, --eta0, --average and --batch-size it is fitted with
+    --learning-rate auto.
+
     With --checkpoint an interrupted fit can resume: run the same command with --resume.
 
     With --tune many values of --alpha and --eta0 are fitted at once, in five folds, and the best ones are used.
@@ -70,6 +73,8 @@ def fit(
     estimator = fitting.make_estimator(learn.model, parameters, parallel)
     if tune:
         tuning.check(estimator)
+    else:
+        fitting.set_default_rate(estimator, parameters)
     check_out(out)
     if page is not None:
         write_report.check_out(page, "--report", out)

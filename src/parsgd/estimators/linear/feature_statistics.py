@@ -30,7 +30,8 @@ class FeatureStatistics:
     """Statistics of ``n`` rows.
 
     ``features (5, n_features)``: means, squared deviations, least and largest values, numbers of nonzero values.  The
-    means of CSR columns are 0, because such rows are not centered.  ``target (2,)``: mean and squared deviations.
+    means and the extremes of CSR columns are 0, because such rows are not centered.  ``target (2,)``: mean and squared
+    deviations.
     """
 
     n: float
@@ -112,6 +113,9 @@ def statistics_of(examples: Examples, seed: int) -> FeatureStatistics:
     features = np.zeros((5, examples.shape[1]))
     features[2], features[3] = np.inf, -np.inf
     first_use.kernels("linear.column_moments").add_rows(rows.x, order, 0.0, not examples.sparse, features)
+    if examples.sparse:
+        # not computed for CSR rows; model files hold finite numbers
+        features[2:4] = 0.0
     if rows.weight.size and rows.weight.min() < 0.0:
         raise InvalidArgumentError(
             f"learning_rate='auto' needs sample weights of 0 or more; the least one is {rows.weight.min()}. Use another"
