@@ -149,7 +149,8 @@ def draw(found: list[Readings], path: Path) -> None:
         panel.set_xlabel("time / formula of the lower bound", fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(color="0.93")
-        panel.legend(fontsize=7)
+        if shown:
+            panel.legend(fontsize=7)
     panels[0].invert_yaxis()
     figure.savefig(path, dpi=100)
 

@@ -294,7 +294,7 @@ def measure(name: str, heterogeneous: bool, log: Callable[[str], None], quick: b
     tau, jitter = pool(name), POOLS[name]
     tau = tau[:4] if quick else tau
     bound, tried = lower_bound(tau, heterogeneous), rates(len(tau))
-    limits = LIMITS_DIFFERENT if heterogeneous else LIMITS
+    limits = LIMITS[:1] if quick else LIMITS_DIFFERENT if heterogeneous else LIMITS
     found = Readings(name, heterogeneous, len(tau), bound)
     for label, algorithm in algorithms(tau, jitter).items():
         least, best = math.inf, tried[0]
