@@ -30,7 +30,7 @@ from parsgd.engines.serial import Serial
 from parsgd.engines.threads import Threads
 from parsgd.errors import DivergedError, IncompatiblePartsError, InvalidArgumentError, NoStepsWarning
 from parsgd.models.linear.linear_model import Linear
-from parsgd.testing import check_algorithm
+from parsgd.testing import check_algorithm, slow_down
 from parsgd.testing.problems import labels, targets, unit_rows
 from parsgd.training.loop import fit, worker_seed
 from parsgd.utils.row_arrays import rows_of
@@ -427,6 +427,13 @@ def test_a_fit_without_a_step_is_said(algorithm):
     with pytest.warns(NoStepsWarning, match="smaller batch_size"):
         result = train(algorithm, epochs=1)
     assert not result.state.any()
+
+
+@pytest.mark.parametrize("algorithm", [Ringmaster(2, SIZE, stops=True), MSync(2, SIZE, stops=True)], ids=repr)
+def test_tasks_of_slowed_workers_can_be_canceled(algorithm):
+    slowed = slow_down({1: 2.0, 2: 20.0}, Simulated(rate=1000.0))
+    found = train(algorithm, (1.0,) * 3, engine=slowed)
+    assert found.state.tobytes() == train(algorithm, (1.0, 0.5, 0.05)).state.tobytes()
 
 
 @pytest.mark.parametrize("algorithm", ALL, ids=repr)

@@ -57,9 +57,9 @@ class Hogwild(SynchronousAlgorithm):
 
     Networks step on the shared weights themselves.  The increments of their shared scalars are added.
 
-    On two cores two workers made twice the rows per second of one on sparse rows with 47,000 features, and 1.5 times on
-    sparse rows with two million features and on dense rows.  The objective after five passes was within 0.2 % (sparse)
-    and 1.3 % (dense) of one worker's (benchmarks/single/hogwild.py).
+    On two cores two workers made 2.4 times the rows per second of one on sparse rows with 47,000 features, 1.7 times on
+    sparse rows with two million features, and 1.8 times on dense rows.  The objective after five passes was 0.2 %
+    (sparse) and 1 % (dense) higher than one worker's, as medians (benchmarks/single/hogwild.py).
 
     Use it for linear models if workers of one machine are slowed by other work, so that they should not wait.  Do not
     use it for reproducible fits: with several workers the result depends on their timing.  Networks write every

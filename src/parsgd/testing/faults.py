@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from parsgd.core import Engine, EngineWrapper, Report, Shard, StoppableProgress, Task, TaskFailed, WorkerPool, WorkFn
+from parsgd.core import (
+    CancelingPool,
+    Engine,
+    EngineWrapper,
+    Report,
+    Shard,
+    StoppableProgress,
+    Task,
+    TaskFailed,
+    WorkerPool,
+    WorkFn,
+)
 from parsgd.errors import InvalidArgumentError
 from parsgd.registry import ENGINES, resolve
 
@@ -54,6 +65,9 @@ class SlowedWorkerPool:
 
     def send(self, task: Task) -> None:
         self.pool.send(replace(task, slowdown=self.factors.get(task.worker, 1.0)))
+
+    def cancel(self, worker: int) -> bool:
+        return cast("CancelingPool", self.pool).cancel(worker)
 
     def receive(self, at_least: int, within_s: float = 0.0) -> list[Report | TaskFailed]:
         return self.pool.receive(at_least, within_s) if within_s > 0.0 else self.pool.receive(at_least)

@@ -29,15 +29,13 @@ from parsgd.errors import Outcome, WorkersLostError
 from parsgd.training.compiled.select_rounds import make_compiled_rounds
 from parsgd.training.fit_result import EpochCallback, Fit, one_shot_outcome
 from parsgd.training.loop_snapshot import restore_snapshot, take_snapshot
+from parsgd.training.lost_tasks import record_failure
 from parsgd.training.reporting import history_entries
 from parsgd.training.reporting.history import History
 from parsgd.training.reporting.progress import ProgressTracker
 from parsgd.training.schedule_advance import schedule_advance, worker_seed
 from parsgd.training.snapshot import Checkpointer
 from parsgd.training.stopping import StoppingRule
-
-# Consecutive failures of one worker after which its rows are taken as the cause.
-_MAX_FAILURES = 5
 
 
 @dataclass
@@ -259,7 +257,7 @@ class Loop:
             for result in came:
                 if isinstance(result, TaskFailed):
                     lost.append(result)
-                    missing += self.record_failure(pool, result)
+                    missing += record_failure(self, pool, result)
                 else:
                     reports.append(result)
                     self.failures[result.worker] = 0
@@ -279,29 +277,6 @@ class Loop:
             if self.traits.ordered:
                 self.turns.append(worker)
             pool.send(self.last_task(worker))
-
-    def record_failure(self, pool: WorkerPool, failed: TaskFailed) -> list[int]:
-        """Record a lost task, and return its worker in a list if it is now idle."""
-        self.progress.task_failed(failed.worker, failed.why, failed.replaced)
-        self.failures[failed.worker] += 1
-        if failed.replaced:
-            self.kept[failed.worker] = -1, self.kept[failed.worker][1]
-            if self.failures[failed.worker] >= _MAX_FAILURES:
-                raise WorkersLostError(
-                    f"Worker {failed.worker} failed {_MAX_FAILURES} times in a row, last in round {self.round}:"
-                    f" {failed.why}. Its rows may exceed worker memory; use more workers or more memory per worker."
-                )
-            if not self.traits.one_shot:
-                return [failed.worker]
-            self.send_again(pool, [failed.worker])
-            return []
-        # continue without the worker if another one has rows
-        self.alive.remove(failed.worker)
-        if not any(self.shard_rows[worker] for worker in self.alive):
-            who = f"All {self.n_workers} workers" if not self.alive else "All workers that had rows"
-            last = f"the last one, {failed.worker}, in round {self.round}: {failed.why}"
-            raise WorkersLostError(f"{who} are lost; {last}")
-        return []
 
     def next_results(self, pool: WorkerPool, at_least: int) -> list[Report | TaskFailed]:
         """Return the available results; for an ordered algorithm, the result of the oldest task."""

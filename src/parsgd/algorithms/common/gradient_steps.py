@@ -6,6 +6,7 @@ which state its worker started from, and the **delay** of a report is the number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,3 +65,9 @@ class GradientSteps:
     def result(self, weights: np.ndarray, memory: Any, restarts: tuple[int, ...] = ()) -> MergeResult:
         """Return the result of the merge."""
         return MergeResult(self.state, weights, memory, schedule_advance=float(self.made), restarts=restarts)
+
+
+def busy_workers(fit_state: FitState, reports: Sequence[Report]) -> tuple[int, ...]:
+    """Return the workers that have a task and have not reported."""
+    idle = {report.worker for report in reports} | fit_state.lost
+    return tuple(worker for worker, task in enumerate(fit_state.tasks) if task is not None and worker not in idle)

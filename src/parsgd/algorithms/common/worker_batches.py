@@ -6,6 +6,7 @@ import time
 
 from parsgd.algorithms.common.gradient_messages import BatchSlice, effective_batch_size, report_gradient
 from parsgd.core import (
+    AlgorithmTraits,
     Budget,
     FitState,
     Model,
@@ -18,6 +19,8 @@ from parsgd.core import (
 )
 from parsgd.utils.row_arrays import visits
 
+_TRAITS = AlgorithmTraits(requires=frozenset({"gradients"}), message="gradient", common_schedule_step=True)
+
 
 class WorkerBatches(SynchronousAlgorithm):
     """Base class of algorithms whose workers send gradients of batches of their own rows, one report at a time.
@@ -27,6 +30,10 @@ class WorkerBatches(SynchronousAlgorithm):
     """
 
     batch_size: int | None
+
+    @property
+    def traits(self) -> AlgorithmTraits:
+        return _TRAITS
 
     def rows_per_gradient(self, model: Model) -> int:
         """Return the number of rows of a worker's batch."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from parsgd.algorithms.common.gradient_steps import StepMemory
 from parsgd.algorithms.common.worker_batches import WorkerBatches
-from parsgd.algorithms.optimal_time.one_by_one import TRAITS, step_one_by_one
-from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
+from parsgd.algorithms.optimal_time.one_by_one import step_one_by_one
+from parsgd.core import FitState, MergeResult, Report
 from parsgd.errors import check_count, choose
 
 
@@ -63,10 +63,6 @@ class AsyncSGD(WorkerBatches):
     rule: str = "adaptive"
 
     name = "async_sgd"
-
-    @property
-    def traits(self) -> AlgorithmTraits:
-        return TRAITS
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "AsyncSGD")

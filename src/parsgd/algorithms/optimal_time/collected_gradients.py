@@ -24,10 +24,8 @@ import numpy as np
 from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory
 from parsgd.algorithms.common.measured_noise import MeasuredNoise, mean_gradient, most_batches, squared_norm
 from parsgd.algorithms.common.worker_batches import WorkerBatches
-from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
+from parsgd.core import FitState, MergeResult, Report
 from parsgd.errors import InvalidArgumentError, check_count
-
-TRAITS = AlgorithmTraits(requires=frozenset({"gradients"}), message="gradient", common_schedule_step=True)
 
 
 class Collected(NamedTuple):
@@ -49,10 +47,6 @@ class CollectedGradients(WorkerBatches):
     """Base class of Rennala and Malenia, with the parameters ``batch`` and ``batch_size``."""
 
     batch: int | str
-
-    @property
-    def traits(self) -> AlgorithmTraits:
-        return TRAITS
 
     @property
     @abstractmethod

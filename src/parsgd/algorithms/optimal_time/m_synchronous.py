@@ -15,14 +15,10 @@ from numbers import Integral
 
 import numpy as np
 
-from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory
+from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory, busy_workers
 from parsgd.algorithms.common.worker_batches import WorkerBatches
 from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
 from parsgd.errors import InvalidArgumentError, check_between, check_count, check_flag
-
-_TRAITS = AlgorithmTraits(
-    requires=frozenset({"gradients"}), message="gradient", common_schedule_step=True, fresh_quorum=True
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ class MSync(WorkerBatches):
 
     @property
     def traits(self) -> AlgorithmTraits:
-        return _TRAITS._replace(requires=_TRAITS.requires | {"cancel"}) if self.stops else _TRAITS
+        traits = super().traits._replace(fresh_quorum=True)
+        return traits._replace(requires=traits.requires | {"cancel"}) if self.stops else traits
 
     def __post_init__(self) -> None:
         if isinstance(self.m, bool) or not isinstance(self.m, Integral):
@@ -109,10 +106,4 @@ class MSync(WorkerBatches):
         if total is None:
             return steps.result(weights, steps.memory)
         steps.make(total)
-        idle = {report.worker for report in reports}
-        others = tuple(
-            worker
-            for worker, task in enumerate(fit_state.tasks)
-            if task is not None and worker not in idle and worker not in fit_state.lost
-        )
-        return steps.result(weights, steps.memory, others if self.stops else ())
+        return steps.result(weights, steps.memory, busy_workers(fit_state, reports) if self.stops else ())

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory
-from parsgd.core import AlgorithmTraits, FitState, Report
-
-TRAITS = AlgorithmTraits(requires=frozenset({"gradients"}), message="gradient", common_schedule_step=True)
+from parsgd.core import FitState, Report
 
 
 def step_one_by_one(

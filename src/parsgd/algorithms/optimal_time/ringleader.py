@@ -17,8 +17,7 @@ import numpy as np
 
 from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory
 from parsgd.algorithms.common.worker_batches import WorkerBatches
-from parsgd.algorithms.optimal_time.one_by_one import TRAITS
-from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
+from parsgd.core import FitState, MergeResult, Report
 from parsgd.errors import check_count
 
 # One entry per worker: the sum of its gradients, followed by the number of their rows; None before the first.
@@ -84,10 +83,6 @@ class Ringleader(WorkerBatches):
     batch_size: int | None = None
 
     name = "ringleader"
-
-    @property
-    def traits(self) -> AlgorithmTraits:
-        return TRAITS
 
     def __post_init__(self) -> None:
         check_count(self.batch_size, "batch_size", "Ringleader")

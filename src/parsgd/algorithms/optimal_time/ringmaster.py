@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parsgd.algorithms.common.gradient_steps import GradientSteps, StepMemory
+from parsgd.algorithms.common.gradient_steps import StepMemory, busy_workers
 from parsgd.algorithms.common.measured_noise import MeasuredNoise, mean_gradient, most_batches, squared_norm
 from parsgd.algorithms.common.worker_batches import WorkerBatches
-from parsgd.algorithms.optimal_time.one_by_one import TRAITS, step_one_by_one
+from parsgd.algorithms.optimal_time.one_by_one import step_one_by_one
 from parsgd.core import AlgorithmTraits, FitState, MergeResult, Report
 from parsgd.errors import InvalidArgumentError, check_count, check_flag
 
@@ -85,7 +85,8 @@ class Ringmaster(WorkerBatches):
 
     @property
     def traits(self) -> AlgorithmTraits:
-        return TRAITS._replace(requires=TRAITS.requires | {"cancel"}) if self.stops else TRAITS
+        traits = super().traits
+        return traits._replace(requires=traits.requires | {"cancel"}) if self.stops else traits
 
     def __post_init__(self) -> None:
         _check_max_delay(self.max_delay)
@@ -109,7 +110,9 @@ class Ringmaster(WorkerBatches):
             for report in reports:
                 if report.steps:
                     noise, gradient = self._measured(fit_state, noise, gradient, report)
-        restarts = _too_late(fit_state, steps, reports, limit) if self.stops and steps.made else ()
+        restarts: tuple[int, ...] = ()
+        if self.stops and steps.made:
+            restarts = tuple(worker for worker in busy_workers(fit_state, reports) if steps.delay(worker) >= limit)
         return steps.result(factors, RingmasterMemory(steps.memory, noise, gradient), restarts)
 
     def _measured(
@@ -133,13 +136,3 @@ def _check_max_delay(value: object) -> None:
             "The 'max_delay' parameter of Ringmaster must be an int of at least 1, inf or 'auto'."
             f" Got {value!r} instead."
         )
-
-
-def _too_late(fit_state: FitState, steps: GradientSteps, reports: Sequence[Report], limit: float) -> tuple[int, ...]:
-    """Return the workers with a task whose gradient would be ignored."""
-    idle = {report.worker for report in reports}
-    return tuple(
-        worker
-        for worker, task in enumerate(fit_state.tasks)
-        if task is not None and worker not in idle and worker not in fit_state.lost and steps.delay(worker) >= limit
-    )
