@@ -65,8 +65,11 @@ class Partition:
         )
 
     def check(self) -> None:
-        """Raise DataFileError if the partition is no longer on the cluster."""
-        if _package(self.source) == "distributed" and self.source.status in ("cancelled", "lost"):
+        """Raise DataFileError if the partition is no longer on the cluster.
+
+        Dask computes a lost result again if it knows how, and cancels it otherwise.
+        """
+        if _package(self.source) == "distributed" and self.source.status == "cancelled":
             raise self._lost("the Dask cluster", "a worker")
 
     @property
